@@ -16,26 +16,6 @@ pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()> {
     sync_folder(path)
 }
 
-/// Writes a file that only its owner can read, unless there is one with this name. Returns whether
-/// it was written. After a crash the file is complete, or it is not there. It is written as
-/// `temporary` first, which must be on the same file system and is replaced.
-pub(crate) fn create(
-    path: &Path,
-    temporary: &Path,
-    contents: impl AsRef<[u8]>,
-) -> io::Result<bool> {
-    make(temporary, contents.as_ref())?;
-    // Unlike a rename, a link replaces nothing.
-    let created = match fs::hard_link(temporary, path) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(error) => return Err(error),
-    };
-    fs::remove_file(temporary)?;
-    sync_folder(path)?;
-    Ok(created)
-}
-
 /// Replaces a file. Its contents are on the disk then, and its name may not be.
 fn make(path: &Path, contents: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -47,8 +27,8 @@ fn make(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The new name of a file is on the disk when its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Waits until the name of a file is on the disk: it is there when its folder is.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => File::open(parent)?.sync_all(),
         None => File::open(".")?.sync_all(),
@@ -62,14 +42,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_created_once_and_written_again_and_again() {
+    fn a_file_is_written_again_and_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, temporary) = (folder.path().join("f"), folder.path().join("f.tmp"));
+        let path = folder.path().join("f");
         // A crash left it.
-        fs::write(&temporary, "half").unwrap();
-        assert!(create(&path, &temporary, "one").unwrap());
-        assert!(!create(&path, &temporary, "two").unwrap());
-        assert_eq!(fs::read(&path).unwrap(), b"one");
+        fs::write(folder.path().join("f.tmp"), "half").unwrap();
+        write(&path, "one").unwrap();
         write(&path, "three").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"three");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);

@@ -218,12 +218,15 @@ impl Shown {
     }
 
     fn log(&mut self, log: &Log) {
-        let Log { level, origin, key_file, checkpoint_interval } = log;
+        let Log { level, origin, key_file, checkpoint_interval, anchor, publish, listen } = log;
         self.table("[log]");
         self.optional_text("level", level.as_ref());
         self.optional_text("origin", origin.as_ref());
         self.optional_text("key_file", key_file.as_ref().map(|path| path.display()));
         self.duration("checkpoint_interval", *checkpoint_interval);
+        self.list("anchor", anchor);
+        self.optional_text("publish", publish.as_ref());
+        self.optional_text("listen", listen.as_ref());
     }
 }
 
@@ -246,7 +249,8 @@ mod tests {
                     trusted_proxies = ['10.0.0.0/8']\n[store]\nretention_age = '90d'\n[keys]\n\
                     region = 'eu'\n[console]\nactions = true\nhosts = ['b.example']\n[[source]]\n\
                     name = 's'\ntype = 'konnect-pull'\n[konnect]\nregion = 'eu'\n[log]\nlevel = 'warn'\n\
-                    origin = 'a.example/log'\n";
+                    origin = 'a.example/log'\nanchor = ['a', 'https://b.example/log']\npublish = 'p'\n\
+                    listen = ':9000'\n";
         let config = load(toml);
         let shown = config.shown();
         // The input of the flags is not one of the file.

@@ -50,6 +50,7 @@ use tower_service::Service;
 use self::actions::Actions;
 use self::guard::Guard;
 use self::lag::LagSamples;
+use self::log::LogPages;
 use self::pages::{HtmlProblem, KeptHealth};
 use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
@@ -163,8 +164,7 @@ impl Console {
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
-            .route("/log/checkpoint", get(log::checkpoint))
-            .route("/log/tile/{*path}", get(log::tile))
+            .merge(self.log_pages(!self.guard.asks_for_token()).router())
             .route("/api/openapi.json", get(api::description))
             .nest("/api/v1", api::router())
             .merge(pages::router())
@@ -173,6 +173,15 @@ impl Console {
             .layer(guard)
             .layer(axum::middleware::from_fn(compress::compress))
             .with_state(Arc::clone(self))
+    }
+
+    /// The routes of an address that has the transparency log alone, for everybody.
+    pub(crate) fn log_router(&self) -> Router {
+        self.log_pages(true).router_alone()
+    }
+
+    fn log_pages(&self, is_public: bool) -> LogPages {
+        LogPages::new(Arc::clone(&self.reader), self.checkpoints.clone(), is_public)
     }
 
     /// Runs `work` on a blocking thread. It is interrupted when the client disconnects.

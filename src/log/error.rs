@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::objects::ObjectError;
 use crate::private_key::PrivateKeyError;
 use crate::store::StoreError;
 use crate::tlog::tree::Hash;
@@ -28,10 +29,28 @@ pub(crate) enum LogError {
     NoKey(PathBuf),
     /// The configuration names another origin than the one that the log has.
     #[error(
-        "log.origin is {configured:?}, and the log began with the origin {found:?} ({}): an origin never \
-         changes, so set that one, or none", path.display()
+        "log.origin is {configured:?}, and the log has the origin {found:?} ({}): set that one, or none. Only \
+         `vidimus log fork` changes it", path.display()
     )]
     OtherOrigin { path: PathBuf, configured: String, found: String },
+    /// The key is not one that the log has had.
+    #[error(
+        "{} has the key {found}, and the log has the key {expected}: bring that key back. `vidimus log \
+         rotate-key` makes a new key known", path.display()
+    )]
+    OtherKey { path: PathBuf, found: String, expected: String },
+    /// The log had this key before, or has it now.
+    #[error("{} has the key {key}, which the log has had before: expected a new key", path.display())]
+    OldKey { path: PathBuf, key: String },
+    /// A new key cannot be made where the operator keeps it.
+    #[error(
+        "log.key_file names the key ({}): make a new one elsewhere, as `openssl genpkey -algorithm ed25519 \
+         -out FILE` does, and name it with --new-key FILE", .0.display()
+    )]
+    KeyFile(PathBuf),
+    /// The log had this origin before, or has it now.
+    #[error("the log has had the origin {0:?} before: expected a new one")]
+    OldOrigin(String),
     /// There is no log.
     #[error(
         "{} is not there: `vidimus serve` begins the log of a store on its first run", .0.display()
@@ -40,6 +59,26 @@ pub(crate) enum LogError {
     /// There is no checkpoint yet.
     #[error("{} is not there: the log has no checkpoint yet", .0.display())]
     NoCheckpoint(PathBuf),
+    /// No checkpoint over so many leaves is kept.
+    #[error("no checkpoint of {0} leaves is kept")]
+    NotKept(u64),
+    /// A file with checkpoints or with verifier keys is not as it was written.
+    #[error("{}: at byte {at}: found {found:?}, expected {expected}", path.display())]
+    Damaged { path: PathBuf, at: u64, found: String, expected: &'static str },
+    /// A checkpoint from elsewhere, with which this log is to be compared, cannot be had or used.
+    #[error("nothing is signed until this log was compared with the anchor {anchor}: {why}")]
+    Anchor { anchor: String, why: String },
+    /// The place where the log is published has a log of another origin.
+    #[error(
+        "{place} has a checkpoint of the origin {found:?}, and this log has the origin {expected:?}: a new \
+         origin needs a place of its own, so set another log.publish"
+    )]
+    OtherPublished { place: String, found: String, expected: String },
+    /// What is published is not of this log.
+    #[error(
+        "{place} has a checkpoint that is not of this log, so nothing is published there: {source}"
+    )]
+    Foreign { place: String, source: VerifyError },
     /// A checkpoint is not one of this log.
     #[error("{}: {source}", path.display())]
     Checkpoint { path: PathBuf, source: VerifyError },
@@ -51,6 +90,8 @@ pub(crate) enum LogError {
     Contradiction(#[from] Contradiction),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
 }
 
 /// The tree contradicts what was signed. To sign it would prove that this log lies, so nothing is
@@ -69,8 +110,45 @@ pub(crate) enum Contradiction {
     )]
     Root { size: u64, found: Hash, signed: Hash },
     /// Another checkpoint was signed at the same size, as by a copy of this store.
-    #[error("{} has another checkpoint of the same size: the log was signed twice", .0.display())]
-    SignedTwice(PathBuf),
+    #[error("{} has another checkpoint of {size} leaves: the log was signed twice", path.display())]
+    SignedTwice { path: PathBuf, size: u64 },
+    /// An anchor has a checkpoint of this log over more leaves than there are.
+    #[error(
+        "the anchor {anchor} has a checkpoint of {found} leaves, and this log has {size}: this is an older \
+         state of the log, such as a restored backup or a copy. {}",
+        FORK
+    )]
+    AnchorAhead { anchor: String, found: u64, size: u64 },
+    /// An anchor has another tree.
+    #[error(
+        "the anchor {anchor} has a checkpoint of {size} leaves with the root {found}, expected {expected}: \
+         this log and that one went on in different ways. {}",
+        FORK
+    )]
+    AnchorDiffers { anchor: String, size: u64, found: Hash, expected: Hash },
+    /// Another log is published under the same names.
+    #[error(
+        "{key} in {place} is not that of this log: another copy of this log is published there. {}",
+        FORK
+    )]
+    Published { place: String, key: String },
+}
+
+/// What a person can do.
+const FORK: &str = "If the other one is the right one, stop this one. If this one is to go on, \
+                    `vidimus log fork` gives it an origin of its own";
+
+impl Contradiction {
+    /// Whether another log was found that has the same origin and the same key.
+    pub(crate) fn is_fork(&self) -> bool {
+        match self {
+            Contradiction::Shrunk { .. } | Contradiction::Root { .. } => false,
+            Contradiction::SignedTwice { .. }
+            | Contradiction::AnchorAhead { .. }
+            | Contradiction::AnchorDiffers { .. }
+            | Contradiction::Published { .. } => true,
+        }
+    }
 }
 
 /// Adds the file and what was being done.

@@ -5,17 +5,21 @@
 //! size, as a checkpoint. Whoever keeps a checkpoint elsewhere can tell later that nothing of what
 //! it covers was removed or changed. docs/proof.md says what is proved and what is not.
 //!
-//! - [`key`]: the key of the log, and its origin.
+//! - [`key`]: the keys of the log, and its origin.
 //! - [`checkpoints`]: the files with checkpoints.
-//! - [`signer`]: the thread of `serve` that signs. [`status`]: how it stands.
+//! - [`signer`]: the thread of `serve` that signs. [`anchors`]: what it compares the tree with before.
+//! - [`publish`]: the thread that writes the log to a folder or an object store.
+//! - [`status`]: how they stand.
 //! - [`check`]: compares the whole store with its tiles and checkpoints.
 //!
 //! The formats are in [`tlog`](crate::tlog).
 
+pub(crate) mod anchors;
 pub(crate) mod check;
 pub(crate) mod checkpoints;
 mod error;
 pub(crate) mod key;
+pub(crate) mod publish;
 pub(crate) mod signer;
 pub(crate) mod status;
 

@@ -1,11 +1,13 @@
-//! How the signer stands: for the console, the metrics and readiness.
+//! How the signer and the publisher stand: for the console, the metrics and readiness.
 
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::LogError;
 use crate::clock::now;
 use crate::entry::Millis;
 
-/// The state of the signer, which its thread sets.
+/// The state of the signer and the publisher, which their threads set.
 #[derive(Debug, Default)]
 pub(crate) struct LogStatus(Mutex<LogStanding>);
 
@@ -25,6 +27,43 @@ pub(crate) struct LogStanding {
     pub(crate) failing: Option<String>,
     /// Why the signer has stopped for good.
     pub(crate) stopped: Option<String>,
+    /// Whether it has stopped because another log was found that has the same origin.
+    pub(crate) is_forked: bool,
+    /// How many anchors the log was compared with at the start.
+    pub(crate) anchors: u64,
+    /// How the publisher stands, if there is one.
+    pub(crate) publishing: Option<PublishStanding>,
+}
+
+/// How the publisher stands at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PublishStanding {
+    /// The number of leaves that were published, by what this process has done.
+    pub(crate) leaves: u64,
+    /// When it last published a checkpoint. `None`: not since the start of the process.
+    pub(crate) succeeded_at: Option<Millis>,
+    /// How often publishing failed since the start.
+    pub(crate) failures: u64,
+    /// What fails at the moment and is tried again.
+    pub(crate) failing: Option<String>,
+}
+
+/// Why a thread stops for good.
+pub(crate) trait StopReason: Display {
+    /// Whether another log was found that has the same origin.
+    fn is_fork(&self) -> bool {
+        false
+    }
+}
+
+impl StopReason for &str {}
+
+impl StopReason for String {}
+
+impl StopReason for LogError {
+    fn is_fork(&self) -> bool {
+        matches!(self, LogError::Contradiction(why) if why.is_fork())
+    }
 }
 
 impl LogStatus {
@@ -62,11 +101,37 @@ impl LogStatus {
     }
 
     /// Notes that the signer has stopped for good.
-    pub(crate) fn stop(&self, why: String) {
-        tracing::error!(error = why, "no checkpoint of the log is signed any more");
+    pub(crate) fn stop(&self, why: &impl StopReason) {
+        tracing::error!(error = %why, "no checkpoint of the log is signed any more");
         let mut state = self.state();
         state.failures += 1;
-        state.stopped = Some(why);
+        state.is_forked |= why.is_fork();
+        state.stopped = Some(why.to_string());
+    }
+
+    /// Notes that the log agrees with so many anchors.
+    pub(super) fn compared(&self, anchors: usize) {
+        self.state().anchors = anchors as u64;
+    }
+
+    /// Notes that so many leaves are published; 0 if nothing is yet.
+    pub(super) fn published(&self, leaves: u64) {
+        let mut state = self.state();
+        let publishing = state.publishing.get_or_insert_default();
+        publishing.leaves = leaves;
+        publishing.succeeded_at = (leaves > 0).then(now);
+        if publishing.failing.take().is_some() {
+            tracing::info!("the log is published again");
+        }
+    }
+
+    /// Notes that publishing failed and is tried again.
+    pub(crate) fn publishing_fails(&self, why: String) {
+        tracing::warn!(error = why, "cannot publish the log now; it is tried again later");
+        let mut state = self.state();
+        let publishing = state.publishing.get_or_insert_default();
+        publishing.failures += 1;
+        publishing.failing = Some(why);
     }
 
     fn state(&self) -> MutexGuard<'_, LogStanding> {
@@ -77,6 +142,7 @@ impl LogStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::error::Contradiction;
 
     #[test]
     fn a_failure_is_shown_until_a_checkpoint_is_signed() {
@@ -91,8 +157,29 @@ mod tests {
         let standing = status.standing();
         assert_eq!((standing.signed, standing.failing), (7, None));
         assert!(standing.succeeded_at.is_some() && !status.is_stopped());
-        status.stop("changed".into());
+        status.stop(&"changed");
         assert!(status.is_stopped());
-        assert_eq!(status.standing().failures, 2);
+        let standing = status.standing();
+        assert_eq!((standing.failures, standing.is_forked), (2, false));
+    }
+
+    #[test]
+    fn a_fork_and_the_publisher_are_shown() {
+        let status = LogStatus::default();
+        assert_eq!(status.standing().publishing, None);
+        status.published(0);
+        assert_eq!(status.standing().publishing, Some(PublishStanding::default()));
+        status.publishing_fails("gone".into());
+        let publishing = status.standing().publishing.unwrap();
+        assert_eq!((publishing.failures, publishing.failing.as_deref()), (1, Some("gone")));
+        status.published(7);
+        let publishing = status.standing().publishing.unwrap();
+        assert_eq!((publishing.leaves, publishing.failing), (7, None));
+        assert!(publishing.succeeded_at.is_some());
+        status.compared(2);
+        let collision = Contradiction::Published { place: "p".into(), key: "k".into() };
+        status.stop(&LogError::Contradiction(collision));
+        let standing = status.standing();
+        assert_eq!((standing.anchors, standing.is_forked), (2, true));
     }
 }

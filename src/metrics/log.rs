@@ -7,6 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{gauge_value, register, with_unit};
+use crate::entry::Millis;
 use crate::log::status::LogStanding;
 
 /// The gauges, set for each request.
@@ -17,7 +18,14 @@ pub(super) struct LogGauges {
     failures: Counter,
     failing: Gauge,
     stopped: Gauge,
+    forked: Gauge,
+    anchors: Gauge,
     succeeded_at: Gauge<f64, AtomicU64>,
+    publishing: Gauge,
+    published_leaves: Gauge,
+    publish_failures: Counter,
+    publish_failing: Gauge,
+    published_at: Gauge<f64, AtomicU64>,
 }
 
 impl LogGauges {
@@ -45,10 +53,42 @@ impl LogGauges {
                 "log_stopped",
                 "1 if the signer has stopped for good, and no checkpoint is signed, else 0",
             ),
+            forked: register(
+                all,
+                "log_forked",
+                "1 if the signer has stopped because there is another log of the same origin, else 0",
+            ),
+            anchors: register(
+                all,
+                "log_anchors",
+                "Anchors that the log was compared with at the start; 0 if none or not yet",
+            ),
             succeeded_at: with_unit(
                 all,
                 "log_last_success_timestamp",
                 "When the newest checkpoint last covered all leaves, since the epoch; 0 if never",
+                Unit::Seconds,
+            ),
+            publishing: register(all, "log_publishing", "1 if the log is to be published, else 0"),
+            published_leaves: register(
+                all,
+                "log_published_leaves",
+                "Leaves that the published checkpoint covers; 0 if none was published since the start",
+            ),
+            publish_failures: register(
+                all,
+                "log_publish_failures",
+                "How often publishing the log failed",
+            ),
+            publish_failing: register(
+                all,
+                "log_publish_failing",
+                "1 if publishing the log failed and has not succeeded since, else 0",
+            ),
+            published_at: with_unit(
+                all,
+                "log_last_publish_timestamp",
+                "When a checkpoint was last published, since the epoch; 0 if never",
                 Unit::Seconds,
             ),
         }
@@ -61,7 +101,16 @@ impl LogGauges {
         self.failures.inner().store(standing.failures, Ordering::Relaxed);
         self.failing.set(i64::from(standing.failing.is_some()));
         self.stopped.set(i64::from(standing.stopped.is_some()));
-        self.succeeded_at.set(standing.succeeded_at.map_or(0.0, |at| at.get() as f64 / 1000.0));
+        self.forked.set(i64::from(standing.is_forked));
+        self.anchors.set(gauge_value(standing.anchors));
+        let seconds = |at: Option<Millis>| at.map_or(0.0, |at| at.get() as f64 / 1000.0);
+        self.succeeded_at.set(seconds(standing.succeeded_at));
+        let publishing = standing.publishing.clone().unwrap_or_default();
+        self.publishing.set(i64::from(standing.publishing.is_some()));
+        self.published_leaves.set(gauge_value(publishing.leaves));
+        self.publish_failures.inner().store(publishing.failures, Ordering::Relaxed);
+        self.publish_failing.set(i64::from(publishing.failing.is_some()));
+        self.published_at.set(seconds(publishing.succeeded_at));
     }
 }
 
@@ -70,13 +119,13 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
-    use crate::entry::Millis;
+    use crate::log::status::PublishStanding;
 
     #[test]
     fn the_standing_is_shown() {
         let mut registry = Registry::with_prefix("vidimus");
         let gauges = LogGauges::register(&mut registry);
-        let check = |standing: &LogStanding, expected: [&str; 6]| {
+        let check = |standing: &LogStanding, expected: [&str; 13]| {
             gauges.set(standing);
             let mut text = String::new();
             encode(&mut text, &registry).unwrap();
@@ -90,7 +139,14 @@ mod tests {
             "vidimus_log_failures_total 0",
             "vidimus_log_failing 0",
             "vidimus_log_stopped 0",
+            "vidimus_log_forked 0",
+            "vidimus_log_anchors 0",
             "vidimus_log_last_success_timestamp_seconds 0.0",
+            "vidimus_log_publishing 0",
+            "vidimus_log_published_leaves 0",
+            "vidimus_log_publish_failures_total 0",
+            "vidimus_log_publish_failing 0",
+            "vidimus_log_last_publish_timestamp_seconds 0.0",
         ];
         check(&LogStanding::default(), expected);
         let standing = LogStanding {
@@ -100,6 +156,14 @@ mod tests {
             failures: 2,
             failing: Some("full".into()),
             stopped: Some("changed".into()),
+            is_forked: true,
+            anchors: 2,
+            publishing: Some(PublishStanding {
+                leaves: 50,
+                succeeded_at: Some(Millis::saturating(2500)),
+                failures: 3,
+                failing: Some("gone".into()),
+            }),
         };
         let expected = [
             "vidimus_log_leaves 70",
@@ -107,7 +171,14 @@ mod tests {
             "vidimus_log_failures_total 2",
             "vidimus_log_failing 1",
             "vidimus_log_stopped 1",
+            "vidimus_log_forked 1",
+            "vidimus_log_anchors 2",
             "vidimus_log_last_success_timestamp_seconds 1.5",
+            "vidimus_log_publishing 1",
+            "vidimus_log_published_leaves 50",
+            "vidimus_log_publish_failures_total 3",
+            "vidimus_log_publish_failing 1",
+            "vidimus_log_last_publish_timestamp_seconds 2.5",
         ];
         check(&standing, expected);
     }

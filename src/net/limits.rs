@@ -13,8 +13,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// that is less.
 const RESERVED_DESCRIPTORS: usize = 512;
 
-/// The console gets one in this many of the connections.
-const CONSOLE_SHARE: usize = 8;
+/// The console, and the log if it has an address of its own, get one in this many of the connections.
+const OTHERS_SHARE: usize = 8;
 
 /// The limits of a [`Listener`](super::Listener).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +44,22 @@ impl Limits {
     /// The smallest `max_header_bytes`: the size of hyper's smallest read buffer.
     pub(crate) const MIN_HEADER_BYTES: usize = 8192;
 
-    /// The limits of the receiver and of the console, if each of them is configured with these.
+    /// The limits of the receiver, and of each of the `others`, if each of them is configured with these.
     /// `descriptors` is how many file descriptors this process may have; `None` is no limit.
-    pub(crate) fn for_descriptors(&self, descriptors: Option<u64>) -> (Limits, Limits) {
-        let (mut receiver, mut console) = (self.clone(), self.clone());
+    pub(crate) fn for_descriptors(
+        &self,
+        descriptors: Option<u64>,
+        others: usize,
+    ) -> (Limits, Limits) {
+        let (mut receiver, mut other) = (self.clone(), self.clone());
         let all = descriptors.and_then(|all| usize::try_from(all).ok()).unwrap_or(usize::MAX);
         let left = all - RESERVED_DESCRIPTORS.min(all / 2);
-        if left < self.max_connections.saturating_mul(2) {
-            console.max_connections = self.max_connections.min(left / CONSOLE_SHARE).max(1);
-            let left = left - console.max_connections.min(left);
+        if left < self.max_connections.saturating_mul(1 + others) {
+            other.max_connections = self.max_connections.min(left / OTHERS_SHARE).max(1);
+            let left = left - (others * other.max_connections).min(left);
             receiver.max_connections = self.max_connections.min(left).max(1);
         }
-        (receiver, console)
+        (receiver, other)
     }
 }
 
@@ -89,7 +93,7 @@ mod tests {
 
     fn check(max_connections: usize, descriptors: Option<u64>, receiver: usize, console: usize) {
         let limits = Limits { max_connections, ..Limits::default() };
-        let found = limits.for_descriptors(descriptors);
+        let found = limits.for_descriptors(descriptors, 1);
         let found = (found.0.max_connections, found.1.max_connections);
         assert_eq!(found, (receiver, console), "{max_connections} {descriptors:?}");
     }
@@ -104,6 +108,11 @@ mod tests {
         check(100, Some(1024), 100, 100);
         check(1024, Some(64), 28, 4);
         check(1024, Some(0), 1, 1);
+        let limits = Limits { max_connections: 1024, ..Limits::default() };
+        let found = limits.for_descriptors(Some(2560), 2);
+        assert_eq!((found.0.max_connections, found.1.max_connections), (1024, 256));
+        let found = limits.for_descriptors(Some(1024), 2);
+        assert_eq!((found.0.max_connections, found.1.max_connections), (384, 64));
     }
 
     #[test]

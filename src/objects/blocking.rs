@@ -88,4 +88,15 @@ impl Blocking {
             }
         }))
     }
+
+    /// Writes an object, also over one that is there.
+    pub(crate) fn replace(&self, key: &str, body: &Bytes) -> Result<(), ObjectError> {
+        let Blocking { bucket, runtime } = self;
+        runtime.block_on(bucket.replace(key, body))
+    }
+
+    /// Deletes an object. It is no error if there is none.
+    pub(crate) fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.runtime.block_on(self.bucket.delete(key))
+    }
 }

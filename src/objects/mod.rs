@@ -200,6 +200,17 @@ impl Bucket {
         Ok(listed)
     }
 
+    /// Writes an object, also over one that is there. Only for what has one writer and may be read in any
+    /// state: everything else is created, and never replaced.
+    pub(crate) async fn replace(&self, key: &str, body: &Bytes) -> Result<(), ObjectError> {
+        let path = self.path(key);
+        let put = || async {
+            let put = self.client.put(&path, PutPayload::from(body.clone())).await;
+            put.map(drop).map_err(call("write", key))
+        };
+        self.retry.again(put).await
+    }
+
     fn path(&self, key: &str) -> Path {
         self.url.prefix().parts().chain(Path::from(key).parts()).collect()
     }

@@ -1,4 +1,5 @@
-//! The listeners of a server: that of the receiver, if it has one, and that of the console.
+//! The listeners of a server: that of the receiver, if it has one, that of the console, and that of the
+//! transparency log, if it has one.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -26,10 +27,13 @@ pub(crate) struct Listeners {
     /// `None`: nothing is received, and entries come from the sources alone.
     receiver: Option<Listener>,
     console: Listener,
+    /// `None`: the log has no address of its own.
+    log: Option<Listener>,
     /// The TLS of the receiver.
     pub(super) tls: Option<Arc<ServerTls>>,
+    /// The TLS of the console and of the log.
     console_tls: Option<Arc<ServerTls>>,
-    /// The limits of the receiver and of the console.
+    /// The limits of the receiver, and of each of the others.
     limits: (Limits, Limits),
     /// The file of the receiver's certificate, if it has TLS.
     pub(crate) certificate: Option<PathBuf>,
@@ -60,7 +64,15 @@ impl Listeners {
         };
         let console = Listener::bind(config.console.listen, console_tls.clone()).await?;
         let limits = connection_limits(config);
-        Ok(Listeners { receiver, console, tls, console_tls, limits, certificate })
+        Ok(Listeners { receiver, console, log: None, tls, console_tls, limits, certificate })
+    }
+
+    /// Binds the address of the transparency log, if it has one. It has the certificate of the console.
+    pub(super) async fn bind_log(&mut self, config: &Config) -> Result<(), StartError> {
+        if let Some(address) = config.log.listen {
+            self.log = Some(Listener::bind(address, self.console_tls.clone()).await?);
+        }
+        Ok(())
     }
 
     /// The receiver's address, with the actual port. `None` if there is no receiver.
@@ -78,12 +90,18 @@ impl Listeners {
         url(self.console_tls.is_some(), self.console.address())
     }
 
+    /// The URL of the log's own address, without a path. `None` if it has none.
+    pub(crate) fn log_url(&self) -> Option<String> {
+        self.log.as_ref().map(|log| url(self.console_tls.is_some(), log.address()))
+    }
+
     /// What the metrics show of them: the name, the connections, the certificate.
     pub(super) fn gauges(&self) -> Vec<(&'static str, OpenConnections, Option<Arc<ServerTls>>)> {
         let receiver =
             self.receiver.as_ref().map(|one| ("receiver", one.connections(), self.tls.clone()));
         let console = ("console", self.console.connections(), self.console_tls.clone());
-        receiver.into_iter().chain([console]).collect()
+        let log = self.log.as_ref().map(|log| ("log", log.connections(), self.console_tls.clone()));
+        receiver.into_iter().chain([console]).chain(log).collect()
     }
 
     /// What guards the console.
@@ -93,11 +111,13 @@ impl Listeners {
             .with_proxies(config.trusted_proxies.clone())
     }
 
-    /// Serves until shutdown, and loads certificates again when their files change.
+    /// Serves until shutdown, and loads certificates again when their files change. `log` is used if the
+    /// log has an address of its own.
     pub(super) async fn serve<S: Sink>(
         self,
         receiver: &Arc<Receiver<S>>,
         console: axum::Router,
+        log: axum::Router,
         metrics: &Arc<Receiving>,
         shutdown: Shutdown,
     ) {
@@ -112,23 +132,30 @@ impl Listeners {
             let (metrics, inner) = (Arc::clone(metrics), Arc::clone(&receiver.deliverer));
             Arc::new(CountingListenerObserver { metrics, listener, inner })
         };
-        let (limits, console_limits) = self.limits;
+        let (limits, other_limits) = self.limits;
+        let log_limits = other_limits.clone();
         let pages = self.console.serve(
             move |request, peer| console::handle(console.clone(), request, peer),
-            console_limits,
+            other_limits,
             observer("console"),
             shutdown.clone(),
         );
+        let leaves = async {
+            if let Some(listener) = self.log {
+                let handler = move |request, peer| console::handle(log.clone(), request, peer);
+                listener.serve(handler, log_limits, observer("log"), shutdown.clone()).await;
+            }
+        };
         let handler = {
             let receiver = Arc::clone(receiver);
             move |request, peer| Arc::clone(&receiver).handle(request, peer)
         };
         let deliveries = async {
             if let Some(listener) = self.receiver {
-                listener.serve(handler, limits, observer("receiver"), shutdown).await;
+                listener.serve(handler, limits, observer("receiver"), shutdown.clone()).await;
             }
         };
-        tokio::join!(deliveries, pages);
+        tokio::join!(deliveries, pages, leaves);
     }
 }
 
@@ -137,11 +164,13 @@ fn url(has_tls: bool, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// The limits of the receiver and of the console, lowered if the system has too few descriptors.
+/// The limits of the receiver, and of the console and the log each, lowered if the system has too few
+/// descriptors.
 fn connection_limits(config: &Config) -> (Limits, Limits) {
     let limits = configured_limits(config);
     let descriptors = raise_descriptor_limit();
-    let (receiver, console) = limits.for_descriptors(descriptors);
+    let others = 1 + usize::from(config.log.listen.is_some());
+    let (receiver, console) = limits.for_descriptors(descriptors, others);
     if (&receiver, &console) != (&limits, &limits) {
         tracing::warn!(
             "this process may have {} files open, too few for receiver.max_connections = {}: the \

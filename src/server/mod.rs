@@ -133,7 +133,8 @@ impl Server {
         let control = ControlSocket::bind(&directory).inspect_err(
             |error| tracing::warn!(%error, "commands cannot send tasks: control.sock cannot be bound"),
         );
-        let listeners = Listeners::bind(config, socket).await?;
+        let mut listeners = Listeners::bind(config, socket).await?;
+        listeners.bind_log(config).await?;
         let (inputs, generated_authorization) = inputs(config)?;
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
         let observer: Arc<dyn DeliveryObserver> =
@@ -294,7 +295,8 @@ impl Server {
         });
         tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
         let mut ending = shutdown.clone();
-        listeners.serve(&receiver, pages.router(), self.metrics.receiving(), shutdown).await;
+        let (pages, log) = (pages.router(), pages.log_router());
+        listeners.serve(&receiver, pages, log, self.metrics.receiving(), shutdown).await;
 
         refreshing.abort();
         let _ = refreshing.await;

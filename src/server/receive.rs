@@ -150,7 +150,8 @@ impl JournalReceiver {
             },
         };
         let mut ending = shutdown.clone();
-        listeners.serve(&receiver, bare.router(), metrics.receiving(), shutdown).await;
+        let log = axum::Router::new();
+        listeners.serve(&receiver, bare.router(), log, metrics.receiving(), shutdown).await;
 
         // Deliveries that are not settled hold the senders of both channels.
         drop(receiver);

@@ -37,7 +37,7 @@ pub(crate) fn copy(store: &Path) -> Setup {
 }
 
 /// The same, without a configuration.
-fn copied(store: &Path) -> Setup {
+pub(crate) fn copied(store: &Path) -> Setup {
     let setup = Setup::new().arguments("--no-tls");
     let data = setup.home().join("vidimus-data");
     copy_folder(store, &data);

@@ -31,7 +31,7 @@ pub(super) struct Check {
     against: Option<PathBuf>,
 
     /// The verifier key that checkpoints must be signed with, as `vidimus log key` printed it
-    /// [default: that of the log]
+    /// [default: those that the log has had]
     #[arg(long, value_name = "VKEY")]
     log_key: Option<VerifierKey>,
 
@@ -50,9 +50,12 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let reader = self.store.reader()?;
-        let (folder, key) = match self.log_key {
-            Some(key) => (super::folder(&self.store)?, key),
-            None => super::open(&self.store)?,
+        let (folder, keys) = match self.log_key {
+            Some(key) => (super::folder(&self.store)?, vec![key]),
+            None => {
+                let (folder, keys) = super::open(&self.store)?;
+                (folder, keys.known())
+            }
         };
         let against = match &self.against {
             Some(path) => {
@@ -64,7 +67,7 @@ impl Check {
         };
         let checker = Checker {
             reader: &reader,
-            key: &key,
+            keys: &keys,
             checkpoints: &Checkpoints::new(&folder),
             against: against.as_ref().map(|(path, note)| (*path, note.as_slice())),
             shown: self.limit,

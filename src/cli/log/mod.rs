@@ -1,5 +1,6 @@
 //! `vidimus log`: the transparency log of the store.
 
+mod change;
 mod check;
 
 use std::path::PathBuf;
@@ -12,9 +13,8 @@ use super::terminal::Output;
 use crate::config;
 use crate::log::LogError;
 use crate::log::checkpoints::Checkpoints;
-use crate::log::key::{self, KeySettings};
+use crate::log::key::{self, KeySettings, Keys};
 use crate::store::Directory;
-use crate::tlog::note::VerifierKey;
 
 /// Show and check the transparency log of the store.
 #[derive(Args)]
@@ -28,6 +28,8 @@ enum Command {
     Key(Key),
     Checkpoint(Checkpoint),
     Check(check::Check),
+    RotateKey(change::RotateKey),
+    Fork(change::Fork),
 }
 
 impl Log {
@@ -36,6 +38,8 @@ impl Log {
             Command::Key(key) => key.run(),
             Command::Checkpoint(checkpoint) => checkpoint.run(),
             Command::Check(check) => check.run(),
+            Command::RotateKey(rotate) => rotate.run(),
+            Command::Fork(fork) => fork.run(),
         }
     }
 }
@@ -54,9 +58,9 @@ struct Key {
 
 impl Key {
     fn run(self) -> Result<Exit, Failure> {
-        let (_, key) = open(&self.store)?;
+        let (_, keys) = open(&self.store)?;
         let mut output = Output::new();
-        output.line(key)?;
+        output.line(keys.verifier())?;
         output.flush()?;
         Ok(Exit::Done)
     }
@@ -92,10 +96,15 @@ fn folder(store: &StoreArgs) -> Result<PathBuf, Failure> {
     Ok(Directory::open_to_read(&store.path()?)?.log())
 }
 
-/// The folder of the log, and its verifier key.
-fn open(store: &StoreArgs) -> Result<(PathBuf, VerifierKey), Failure> {
-    let log = config::log(&store.flags()).map_err(Failure::usage)?;
+/// The folder of the log, and its keys.
+fn open(store: &StoreArgs) -> Result<(PathBuf, Keys), Failure> {
     let folder = folder(store)?;
-    let key = key::open(&folder, &KeySettings { origin: log.origin, key_file: log.key_file })?;
-    Ok((folder, key.verifier().clone()))
+    let keys = key::open(&folder, &settings(store)?)?;
+    Ok((folder, keys))
+}
+
+/// What the configuration says of the key.
+fn settings(store: &StoreArgs) -> Result<KeySettings, Failure> {
+    let log = config::log(&store.flags()).map_err(Failure::usage)?;
+    Ok(KeySettings { origin: log.origin, key_file: log.key_file })
 }

@@ -158,6 +158,7 @@ impl Startup {
             Reloader::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
         let receiver = server.listeners.receiver_url();
         let console = server.listeners.console_url();
+        let log = server.listeners.log_url();
         match (&self.demo, self.shown.is_json) {
             (Some(_), false) => demo::banner(config, &console),
             (None, false) => banner::print(config, &server, self.shown.secrets),
@@ -182,8 +183,14 @@ impl Startup {
             }
             (false, None) => tell(format_args!("ready: no receiver, console at {console}")),
         }
+        if let Some(log) = &log {
+            tracing::info!("the transparency log is served to everybody at {log}/log/");
+        }
         // After the message, so that a script that waits for the file finds the message in the log.
         let mut addresses = serde_json::json!({"receiver": receiver, "console": console});
+        if let Some(log) = log {
+            addresses["log"] = log.into();
+        }
         for (name, value) in self.demo.iter().flat_map(Demo::ready) {
             addresses[name] = value;
         }

@@ -58,6 +58,8 @@ fn the_example_has_every_key() {
         "log.level",
         "log.origin",
         "log.key_file",
+        "log.publish",
+        "log.listen",
     ]
     .into();
     let mut table = "".to_owned();

@@ -39,6 +39,10 @@ fn values_of_another_kind() {
         "c.toml:2: log.checkpoint_interval is \"99ms\", expected a duration of at least 100ms",
     );
     check(
+        "[log]\npublish = 'a/../b'",
+        "c.toml:2: log.publish is \"a/../b\", expected a folder, or a URL such as s3://bucket/prefix",
+    );
+    check(
         "[receiver]\nmax_lines = 0",
         "c.toml:2: receiver.max_lines is 0, expected a whole number from 1 to 1000000000",
     );

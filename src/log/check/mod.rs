@@ -87,7 +87,8 @@ pub(crate) struct LogReport {
 /// What is compared.
 pub(crate) struct Checker<'a> {
     pub(crate) reader: &'a Reader,
-    pub(crate) key: &'a VerifierKey,
+    /// The keys that the checkpoints may be signed with.
+    pub(crate) keys: &'a [VerifierKey],
     pub(crate) checkpoints: &'a Checkpoints,
     /// A checkpoint from elsewhere: its file, and the note.
     pub(crate) against: Option<(&'a Path, &'a [u8])>,

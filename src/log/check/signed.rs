@@ -1,7 +1,7 @@
 //! The checkpoints: each must be signed by the log, and have the root of the tree at its size.
 
-use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -26,28 +26,18 @@ impl Checker<'_> {
         let note = self.checkpoints.given_out()?;
         let note = note.ok_or_else(|| LogError::NoCheckpoint(path.to_owned()))?;
         let newest = self.one(Kind::Checkpoint, path, &note, tiles, found);
-        let sizes = self.checkpoints.sizes()?;
-        sizes.par_iter().for_each(|size| {
-            let path = self.checkpoints.path_of(*size);
-            match fs::read(&path) {
-                Ok(note) => {
-                    let one = self.one(Kind::Checkpoint, &path, &note, tiles, found);
-                    if one.is_some_and(|one| one != *size) {
-                        let what = format!("{}: it is of another size", path.display());
-                        found.add(Kind::Checkpoint, None, None, what);
-                    }
-                }
-                Err(error) => {
-                    let what = format!("{}: {error}", path.display());
-                    found.add(Kind::Checkpoint, None, None, what);
-                }
+        let checkpoints = AtomicU64::new(1);
+        self.checkpoints.each()?.par_bridge().for_each(|kept| match kept {
+            Ok(kept) => {
+                checkpoints.fetch_add(1, Ordering::Relaxed);
+                self.one(Kind::Checkpoint, &kept.path, &kept.note, tiles, found);
             }
+            Err(error) => found.add(Kind::Checkpoint, None, None, error.to_string()),
         });
         if let Some((path, note)) = self.against {
             self.one(Kind::Against, path, note, tiles, found);
         }
-        let checkpoints = 1 + sizes.len() as u64;
-        Ok(Signed { checkpoints, newest: newest.unwrap_or(0) })
+        Ok(Signed { checkpoints: checkpoints.into_inner(), newest: newest.unwrap_or(0) })
     }
 
     /// Checks a checkpoint. Returns its size if it is signed.
@@ -60,7 +50,7 @@ impl Checker<'_> {
         found: &Findings,
     ) -> Option<u64> {
         let add = |what: String| found.add(kind, None, None, what);
-        match verified(note, self.key, path) {
+        match verified(note, self.keys, path) {
             Ok(checkpoint) => {
                 if let Err(error) = check_tree(&checkpoint, tiles) {
                     add(format!("{}: {error}", path.display()));

@@ -4,13 +4,17 @@
 //! The tests read checkpoints, tiles and records by their own few lines of code, as docs/proof.md
 //! describes them.
 
+mod anchors;
 mod bundle;
 mod crash;
 pub(crate) mod events;
 mod go;
+mod publishing;
+mod rotation;
 mod serving;
 mod tampering;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -59,11 +63,15 @@ struct Checkpoint {
 fn checkpoint(note: &str, vkey: &str) -> Checkpoint {
     let mut parts = vkey.splitn(3, '+');
     let [name, id, key] = [(); 3].map(|()| parts.next().unwrap());
-    let (text, signature) = note.split_once("\n\n").unwrap();
-    let line = signature.strip_prefix(&format!("— {name} ")).unwrap();
-    let signature = STANDARD.decode(line.strip_suffix('\n').unwrap()).unwrap();
+    let (text, signatures) = note.split_once("\n\n").unwrap();
     let key = STANDARD.decode(key).unwrap();
-    assert_eq!(data_encoding::HEXLOWER.encode(&signature[..4]), id);
+    let signature = |line: &str| {
+        let signature = line.strip_prefix(&format!("— {name} "))?;
+        Some(STANDARD.decode(signature).unwrap())
+    };
+    let is_of_key = |one: &Vec<u8>| data_encoding::HEXLOWER.encode(&one[..4]) == id;
+    let signature = signatures.lines().filter_map(signature).find(is_of_key);
+    let signature = signature.unwrap_or_else(|| panic!("{vkey} did not sign {note}"));
     assert_eq!(key[0], 1, "not Ed25519");
     let text = format!("{text}\n");
     UnparsedPublicKey::new(&ED25519, &key[1..]).verify(text.as_bytes(), &signature[4..]).unwrap();
@@ -103,6 +111,26 @@ fn entry_id(record: &[u8]) -> Option<u64> {
     (record[..2] == [1, 2]).then(|| u64::from_be_bytes(record[10..18].try_into().unwrap()))
 }
 
+/// The checkpoints in the files of a data directory, in order: the times in milliseconds, and the notes.
+fn kept(data: &Path) -> Vec<(i64, String)> {
+    let folder = fs::read_dir(data.join("log/checkpoints")).unwrap();
+    let mut files: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let mut kept = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let mut rest = text.as_str();
+        while let Some((header, after)) = rest.split_once('\n') {
+            let (at, length) = header.split_once(' ').unwrap();
+            let (note, after) = after.split_at(length.parse().unwrap());
+            kept.push((at.parse().unwrap(), note.to_owned()));
+            rest = after;
+        }
+        assert_eq!(rest, "");
+    }
+    kept
+}
+
 /// The newest checkpoint that a server gives out.
 fn served(serve: &Serve) -> Option<String> {
     let answer = get(serve, "/log/checkpoint");
@@ -111,13 +139,18 @@ fn served(serve: &Serve) -> Option<String> {
 
 /// Waits until a checkpoint covers this many leaves, and returns it.
 fn wait_for_size(serve: &Serve, size: usize) -> Checkpoint {
-    let vkey = vkey(&serve.data());
-    let mut found = None;
+    checkpoint(&wait_for_note(serve, size), &vkey(&serve.data()))
+}
+
+/// Waits until a checkpoint says that it covers this many leaves, and returns its note.
+fn wait_for_note(serve: &Serve, size: usize) -> String {
+    let mut found = String::new();
     wait_until(&format!("a checkpoint of {size} leaves"), || {
-        found = served(serve).map(|note| checkpoint(&note, &vkey));
-        found.as_ref().is_some_and(|found| found.size >= size)
+        found = served(serve).unwrap_or_default();
+        let covered = found.lines().nth(1).map_or(0, |covered| covered.parse().unwrap());
+        covered >= size
     });
-    found.unwrap()
+    found
 }
 
 /// Runs `vidimus log` with these arguments. Returns the exit code, standard output and standard

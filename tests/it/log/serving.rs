@@ -5,11 +5,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use super::{
-    checkpoint, differences, entry_id, leaf_hash, lines, log, records, root, served, sha256,
+    Hash, checkpoint, differences, entry_id, leaf_hash, lines, log, records, root, served, sha256,
     tile_path, vkey, wait_for_size,
 };
 use crate::console::{get, host, send};
-use crate::harness::{Serve, Setup, output_of, tool, write_private};
+use crate::harness::{Answer, RawConnection, Serve, Setup, output_of, tool, write_private};
 
 const FAST: &str = "[log]\ncheckpoint_interval = '100ms'\n";
 
@@ -108,6 +108,84 @@ fn the_log_is_served_to_those_with_the_token() {
     assert_eq!(tile.header("cache-control"), Some("private, max-age=31536000, immutable"));
 }
 
+/// Connects to the address that has the log alone.
+fn connect_to_log(serve: &Serve) -> RawConnection {
+    let url = serve.ready()["log"].as_str().unwrap().to_owned();
+    RawConnection::plain(url.rsplit_once(':').unwrap().1.parse().unwrap())
+}
+
+/// Asks that address.
+fn ask_log(serve: &Serve, target: &str) -> Answer {
+    let mut connection = connect_to_log(serve);
+    connection.request("GET", target, &[], b"");
+    connection.answer()
+}
+
+#[test]
+fn everybody_may_read_the_log_at_an_address_of_its_own() {
+    let config = format!("{FAST}listen = '127.0.0.1:0'\n[console]\ntoken_file = 'token'\n");
+    let setup = Setup::new().file("token", "a token of the tests").config(&config);
+    let serve = setup.start();
+    let vkey = vkey(&serve.data());
+    serve.deliver(lines(0..300));
+    let mut newest = String::new();
+    crate::harness::wait_until("a checkpoint of 301 leaves", || {
+        let answer = ask_log(&serve, "/log/checkpoint");
+        newest = answer.text();
+        answer.status == 200 && checkpoint(&newest, &vkey).size == 301
+    });
+    let checkpoint = checkpoint(&newest, &vkey);
+    let tiles = ["0/000", "0/001.p/45"].map(|path| ask_log(&serve, &format!("/log/tile/{path}")));
+    for tile in &tiles {
+        assert_eq!(tile.status, 200);
+        assert_eq!(tile.header("cache-control"), Some("public, max-age=31536000, immutable"));
+        assert_eq!(tile.header("x-content-type-options"), Some("nosniff"));
+    }
+    let hashes = tiles.map(|tile| tile.body).concat();
+    let hashes: Vec<Hash> = hashes.chunks(32).map(|hash| hash.try_into().unwrap()).collect();
+    assert_eq!(root(&hashes), checkpoint.root);
+    assert_eq!(ask_log(&serve, "/log/tile/entries/000").status, 200);
+    // There is nothing else, and no way to write.
+    for target in ["/", "/overview", "/api/v1/entries", "/metrics", "/healthz", "/log", "/log/key"]
+    {
+        assert_eq!(ask_log(&serve, target).status, 404, "{target}");
+    }
+    let mut posting = connect_to_log(&serve);
+    posting.request("POST", "/log/checkpoint", &[], b"x");
+    assert_eq!(posting.answer().status, 405);
+    // The console still asks for its token.
+    assert_eq!(get(&serve, "/log/checkpoint").status, 401);
+}
+
+#[test]
+fn strangers_cannot_hold_up_the_log_at_its_own_address() {
+    let limits = "[receiver]\nmax_connections_per_address = 4\nheader_timeout = '300ms'\n\
+                  max_header_bytes = '8KiB'\n";
+    let config = format!("{FAST}listen = '127.0.0.1:0'\n{limits}");
+    let serve = Setup::new().config(&config).start();
+    wait_for_size(&serve, 1);
+    // Connections over the limit are closed, and those that send nothing do not stay.
+    let mut idle: Vec<_> = (0..12).map(|_| connect_to_log(&serve)).collect();
+    for connection in &mut idle {
+        connection.rest();
+    }
+    let mut slow = connect_to_log(&serve);
+    slow.send("GET /log/checkpoint HT");
+    slow.rest();
+    // A header that is too large is refused, and hostile paths are not found.
+    let mut large = connect_to_log(&serve);
+    large.request("GET", "/log/checkpoint", &[("x", &"y".repeat(20_000))], b"");
+    assert_eq!(large.answer().status, 431);
+    for target in ["/log/tile/../../key", "/log/tile/%2e%2e/key", "/log/tile/0/000.p/99999999999"] {
+        assert_eq!(ask_log(&serve, target).status, 404, "{target}");
+    }
+    assert_eq!(ask_log(&serve, "/log/checkpoint").status, 200);
+    // The console and the receiver have their own connections.
+    serve.deliver(lines(0..5));
+    let metrics = get(&serve, "/metrics").text();
+    assert!(metrics.contains("listener=\"log\""), "{metrics}");
+}
+
 #[test]
 fn commands_print_what_is_signed() {
     // No checkpoint but the first comes before the end.
@@ -135,8 +213,11 @@ fn the_key_and_the_origin_stay() {
     wait_for_size(&serve, 1);
     let (data, key) = (serve.data(), vkey(&serve.data()));
     let folder = data.join("log");
-    for file in ["key", "origin", "checkpoint", "checkpoints/1"] {
+    for file in ["key", "origin", "vkeys", "checkpoint"] {
         assert_eq!(fs::metadata(folder.join(file)).unwrap().mode() & 0o777, 0o600, "{file}");
+    }
+    for day in fs::read_dir(folder.join("checkpoints")).unwrap() {
+        assert_eq!(day.unwrap().metadata().unwrap().mode() & 0o777, 0o600);
     }
     serve.restart();
     serve.deliver(lines(0..5));
@@ -153,7 +234,7 @@ fn the_key_and_the_origin_stay() {
     config("[log]\norigin = 'example.com/other'\n");
     let (status, stderr) = serve.fail();
     assert_eq!(status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("an origin never changes"), "{stderr}");
+    assert!(stderr.contains("Only `vidimus log fork` changes it"), "{stderr}");
     config(&format!("[log]\norigin = '{}'\n", newest.origin));
     fs::rename(folder.join("key"), folder.join("kept")).unwrap();
     let (status, stderr) = serve.fail();

@@ -26,10 +26,18 @@ impl LogLine {
             (None, Some(why)) => format!("; trying again: {why}"),
             (None, None) => String::new(),
         };
+        let published = match &standing.publishing {
+            None => String::new(),
+            Some(one) => match &one.failing {
+                Some(why) => format!("; publishing fails: {why}"),
+                None if one.leaves == 0 => "; nothing is published yet".to_owned(),
+                None => format!("; {} published", plural(one.leaves, "leaf is", "leaves are")),
+            },
+        };
         let fault =
             |why: &String| SafeText::truncated(&format!("The signer has stopped: {why}"), 1000);
         LogLine {
-            text: SafeText::truncated(&format!("Log: {covers}{at}{state}"), 500),
+            text: SafeText::truncated(&format!("Log: {covers}{at}{state}{published}"), 500),
             fault: standing.stopped.as_ref().map(fault),
         }
     }
@@ -39,6 +47,7 @@ impl LogLine {
 mod tests {
     use super::*;
     use crate::entry::Millis;
+    use crate::log::status::PublishStanding;
 
     #[test]
     fn the_line_says_how_it_stands() {
@@ -53,6 +62,16 @@ mod tests {
         standing.succeeded_at = Some(Millis::saturating(1000));
         let line = "Log: a checkpoint covers 1 leaf, all of them at 1970-01-01T00:00:01.000Z";
         check(&standing, line);
+        let mut publishing = PublishStanding::default();
+        standing.publishing = Some(publishing.clone());
+        check(&standing, &format!("{line}; nothing is published yet"));
+        publishing.leaves = 7;
+        standing.publishing = Some(publishing.clone());
+        check(&standing, &format!("{line}; 7 leaves are published"));
+        publishing.failing = Some("gone".into());
+        standing.publishing = Some(publishing);
+        check(&standing, &format!("{line}; publishing fails: gone"));
+        standing.publishing = None;
         standing.failing = Some("full".into());
         check(&standing, &format!("{line}; trying again: full"));
         standing.stopped = Some("changed".into());
