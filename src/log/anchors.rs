@@ -37,7 +37,7 @@ pub(crate) enum Anchor {
     /// A file.
     File(PathBuf),
     /// An address over HTTP.
-    Url { url: String, client: Client, runtime: Handle },
+    Url { url: String, client: Box<Client>, runtime: Handle },
     /// The place where the log is published.
     Published(Blocking),
 }

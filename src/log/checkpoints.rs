@@ -128,9 +128,7 @@ impl Checkpoints {
     /// The newest one. What was signed and not given out counts too. `None` if the log has signed
     /// nothing.
     pub(super) fn newest(&self) -> Result<Option<Kept>, LogError> {
-        let path = Arc::from(self.newest.as_path());
-        let mut newest =
-            self.given_out()?.map(|note| Kept::new(path, Millis::MIN, note)).transpose()?;
+        let mut newest = self.shown()?;
         let mut days = self.days()?;
         let last = days.pop();
         // What was not given out is in the last file. The others are read only if `checkpoint` is lost.
@@ -152,11 +150,8 @@ impl Checkpoints {
     pub(super) fn take_up(&self) -> Result<Option<Kept>, LogError> {
         let _writing = self.writing()?;
         let Some(newest) = self.newest()? else { return Ok(None) };
-        let path = Arc::from(self.newest.as_path());
-        let given_out =
-            self.given_out()?.map(|note| Kept::new(path, newest.at, note)).transpose()?;
-        if let Some(given_out) = given_out.filter(|one| one.size == newest.size)
-            && text(&given_out.note) != text(&newest.note)
+        if let Some(shown) = self.shown()?.filter(|shown| shown.size == newest.size)
+            && text(&shown.note) != text(&newest.note)
         {
             let (path, size) = (self.newest.clone(), newest.size);
             return Err(Contradiction::SignedTwice { path, size }.into());
@@ -199,10 +194,7 @@ impl Checkpoints {
         signatures: &[Signature],
     ) -> Result<(), LogError> {
         let mut writing = self.writing()?;
-        let newest = self.given_out()?;
-        let path = Arc::from(self.newest.as_path());
-        let newest = newest.map(|note| Kept::new(path, now(), note)).transpose()?;
-        let newest = newest.filter(|newest| newest.size == size);
+        let newest = self.shown()?.filter(|newest| newest.size == size);
         let is_newest = newest.is_some();
         // Witnesses cosign the newest one as a rule.
         let kept = newest.map_or_else(|| self.find(size), |newest| Ok(Some(newest)))?;
@@ -326,6 +318,12 @@ impl Checkpoints {
         }
         writing.end = Some(End { day, size: size.max(end.size) });
         Ok(())
+    }
+
+    /// What is given out.
+    fn shown(&self) -> Result<Option<Kept>, LogError> {
+        let path = Arc::from(self.newest.as_path());
+        self.given_out()?.map(|note| Kept::new(path, now(), note)).transpose()
     }
 
     fn give_out(&self, note: &[u8]) -> Result<(), LogError> {

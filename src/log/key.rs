@@ -438,7 +438,10 @@ mod tests {
         check_refused(rotate(folder, &default, None, interrupted), "no checkpoint of 1 leaves");
         let made = fs::read(folder.join("key.new")).unwrap();
         let mut added = Vec::new();
-        let mut add = |key: &VerifierKey| Ok(added.push(key.clone()));
+        let mut add = |key: &VerifierKey| {
+            added.push(key.clone());
+            Ok(())
+        };
         let second = rotate(folder, &default, None, &mut add).unwrap();
         assert_eq!(fs::read(folder.join("key")).unwrap(), made);
         assert!(!folder.join("key.new").exists());

@@ -26,8 +26,8 @@ use crate::tlog::tree::{self, Hash};
 /// How often checkpoints that need not be kept are removed.
 const THIN_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The longest pause after a failure.
-const RETRY: Duration = Duration::from_secs(10);
+/// The shortest and the longest pause after a failure, so that an anchor is not asked all the time.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Signs the checkpoints of a store.
 pub(crate) struct Signer {
@@ -107,7 +107,7 @@ impl Signer {
                 Err(error) if is_final(&error) => return self.status.stop(&error),
                 Err(error) => {
                     self.status.fails(error.to_string());
-                    interval.min(RETRY)
+                    interval.clamp(RETRY.0, RETRY.1)
                 }
             };
             if is_last {

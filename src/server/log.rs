@@ -101,7 +101,7 @@ fn anchors(log: &config::Log, place: Option<&Blocking>) -> Result<Vec<Anchor>, S
             KeySource::File(path) => Anchor::File(path.clone()),
             KeySource::Url(url) => Anchor::Url {
                 url: url.clone(),
-                client: Client::new(ClientOptions::default())?,
+                client: Box::new(Client::new(ClientOptions::default())?),
                 runtime: Handle::current(),
             },
         })

@@ -30,10 +30,10 @@ pub(super) struct Check {
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
 
-    /// The verifier key that checkpoints must be signed with, as `vidimus log key` printed it
-    /// [default: those that the log has had]
+    /// The verifier key that checkpoints must be signed with, as `vidimus log key` printed it;
+    /// repeat it if the log got a new key [default: those that the log has had]
     #[arg(long, value_name = "VKEY")]
-    log_key: Option<VerifierKey>,
+    log_key: Vec<VerifierKey>,
 
     /// List at most N differences
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -50,12 +50,10 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let reader = self.store.reader()?;
-        let (folder, keys) = match self.log_key {
-            Some(key) => (super::folder(&self.store)?, vec![key]),
-            None => {
-                let (folder, keys) = super::open(&self.store)?;
-                (folder, keys.known())
-            }
+        let folder = super::folder(&self.store)?;
+        let keys = match self.log_key.is_empty() {
+            true => super::open(&self.store)?.1.known(),
+            false => self.log_key,
         };
         let against = match &self.against {
             Some(path) => {

@@ -54,6 +54,11 @@ fn both_keys_sign_after_a_rotation() {
     serve.stop();
     assert!(kept(&data).len() >= 3);
     assert_eq!(differences(&[], &data), [""; 0]);
+    // Auditors name the keys that they have.
+    assert_eq!(differences(&["--log-key", &old, "--log-key", &new], &data), [""; 0]);
+    let only_new = differences(&["--log-key", &new], &data);
+    assert!(only_new.iter().all(|one| one["kind"] == "checkpoint"), "{only_new:?}");
+    assert!(!only_new.is_empty());
 }
 
 #[test]

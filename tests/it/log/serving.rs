@@ -158,6 +158,21 @@ fn everybody_may_read_the_log_at_an_address_of_its_own() {
 }
 
 #[test]
+fn the_log_has_tls_if_the_console_has() {
+    let config = format!("{FAST}listen = '127.0.0.1:0'\n[console.tls]\nenabled = true\n");
+    let serve = Setup::new().config(&config).start();
+    wait_for_size(&serve, 1);
+    let url = serve.ready()["log"].as_str().unwrap().to_owned();
+    let port = url.strip_prefix("https://127.0.0.1:").unwrap().parse().unwrap();
+    let mut connection = RawConnection::tls(port, &serve.certificate());
+    connection.request("GET", "/log/checkpoint", &[], b"");
+    assert_eq!(connection.answer().text(), served(&serve).unwrap());
+    let mut plain = RawConnection::plain(port);
+    plain.request("GET", "/log/checkpoint", &[], b"");
+    assert!(!plain.rest().starts_with(b"HTTP/1.1 200"));
+}
+
+#[test]
 fn strangers_cannot_hold_up_the_log_at_its_own_address() {
     let limits = "[receiver]\nmax_connections_per_address = 4\nheader_timeout = '300ms'\n\
                   max_header_bytes = '8KiB'\n";
