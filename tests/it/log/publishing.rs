@@ -178,6 +178,38 @@ fn an_object_store_that_fails_delays_nothing() {
 }
 
 #[test]
+fn a_first_publication_that_is_killed_goes_on() {
+    let mut serve = Setup::new().config(FAST).start();
+    serve.deliver(lines(0..9_999));
+    wait_for_size(&serve, 10_000);
+    serve.stop();
+    let store = ObjectStore::start();
+    let config = format!("{FAST}publish = 's3://bucket/log'\n");
+    let setup = copied(&serve.data()).config(&config);
+    let environment = store.environment();
+    let setup = environment.iter().fold(setup, |setup, (name, value)| setup.variable(name, value));
+    // Puts fail after some, so that it cannot end before it is killed.
+    let mut left = 40;
+    store.inject(Box::new(move |call| {
+        left -= i32::from(call.is_create());
+        (left < 0).then_some(Fault::Refuse(503))
+    }));
+    let mut serve = setup.start();
+    let vkey = vkey(&serve.data());
+    wait_until("some of the tiles", || in_store(&store).len() == 40);
+    assert_eq!(newest(&in_store(&store)), None);
+    let before = in_store(&store);
+    serve.kill();
+    store.heal();
+    serve.restart();
+    let published = wait_for_published(|| in_store(&store), 10_000, &vkey);
+    assert_eq!(assert_whole(&published, &vkey), 10_000);
+    // What was there is as it was.
+    assert!(before.iter().all(|(key, bytes)| published[key] == *bytes));
+    serve.stop();
+}
+
+#[test]
 fn another_s3_server_has_it_too() {
     let Some(moto) = Moto::start() else { return };
     let store = ObjectStore::before(moto.port);
