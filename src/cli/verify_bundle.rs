@@ -123,7 +123,7 @@ impl VerifyBundle {
         self.log_key.iter().map(parse).collect()
     }
 
-    /// The policy. If it lists logs, those of the command must be among them.
+    /// The policy. If it lists logs, those of the command must be among them. None is its own witness.
     fn policy(&self, logs: &[VerifierKey]) -> Result<Option<Policy>, Failure> {
         let Some(path) = &self.policy else { return Ok(None) };
         let wrong = |why: &dyn std::fmt::Display| {
@@ -131,6 +131,10 @@ impl VerifyBundle {
         };
         let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
         let policy = Policy::parse(&bytes).map_err(|error| wrong(&error))?;
+        let is_log = |key: &VerifierKey| logs.iter().any(|log| log.public() == key.public());
+        if let Some(witness) = policy.witnesses().find(|witness| is_log(&witness.key)) {
+            return Err(wrong(&format!("the witness {} has the key of the log", witness.key)));
+        }
         let is_listed = |log: &VerifierKey| policy.logs().iter().any(|one| one.key == *log);
         match policy.logs().is_empty() || logs.iter().all(is_listed) {
             true => Ok(Some(policy)),

@@ -168,6 +168,9 @@ impl Reader {
         if self.logs.iter().any(|other| other.key.public() == log.key.public()) {
             return Err(found(vkey, "a key that no log before has"));
         }
+        if self.witnesses().any(|witness| witness.key.public() == log.key.public()) {
+            return Err(found(vkey, "a key that no witness has, for a log is not its own witness"));
+        }
         self.logs.push(log);
         Ok(())
     }
@@ -177,11 +180,17 @@ impl Reader {
         if witness.key.kind() != KeyType::Cosignature {
             return Err(found(vkey, "the key of a witness, with the signature type 0x04"));
         }
-        let mut before = self.named.iter().filter_map(Named::witness);
-        if before.any(|other| other.key.public() == witness.key.public()) {
+        if self.witnesses().any(|other| other.key.public() == witness.key.public()) {
             return Err(found(vkey, "a key that no witness before has"));
         }
+        if self.logs.iter().any(|log| log.key.public() == witness.key.public()) {
+            return Err(found(vkey, "a key that no log has, for a log is not its own witness"));
+        }
         self.define(name, Party::Witness(witness))
+    }
+
+    fn witnesses(&self) -> impl Iterator<Item = &Known> {
+        self.named.iter().filter_map(Named::witness)
     }
 
     fn group(&mut self, name: &[u8], threshold: &[u8], names: &[&[u8]]) -> Result<(), FormatError> {
@@ -365,6 +374,11 @@ mod tests {
         after(&format!("witness none {new}"), "a new name");
         after(&format!("witness w {}", log().verifier()), "the key of a witness");
         after("witness w X1", "expected a verifier key");
+        // The log of the example has this secret.
+        let own = CosigningKey::from_seed("own", &[1; 32]).unwrap().verifier().to_string();
+        after(&format!("witness w {own}"), "a key that no log has");
+        let x1 = SigningKey::from_seed("x1", &[2; 32]).unwrap().verifier().to_string();
+        after(&format!("log {x1}"), "a key that no witness has");
         after("log", "log <vkey>");
         after(&format!("log {}", log().verifier()), "a key that no log before has");
         after("logs", "log, witness, group, quorum or a comment");
