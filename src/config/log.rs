@@ -11,8 +11,8 @@ use super::receiver::address;
 use crate::entry::words::words;
 use crate::objects::BucketUrl;
 use crate::settings::value::{duration, list, path, text, word};
-use crate::settings::{Mismatch, optional, or, settings};
-use crate::tlog::note;
+use crate::settings::{ConfigError, HttpUrl, Mismatch, Section, optional, or, required, settings};
+use crate::tlog::note::{self, KeyType, VerifierKey};
 
 words! {
     /// The least severe messages that are logged.
@@ -49,6 +49,42 @@ settings! {
         pub publish: Option<BucketUrl> = optional(place);
         /// An address on which everybody may read the log. `None`: it is served by the console alone.
         pub listen: Option<SocketAddr> = optional(address);
+        /// The time-stamping authority that is asked for a time stamp once a day.
+        pub tsa: Option<HttpUrl> = optional(tsa);
+    } with {
+        /// The witnesses that are asked for cosignatures.
+        pub witnesses: Vec<Witness>,
+    }
+}
+
+settings! {
+    /// A witness: the keys of `[[log.witness]]`.
+    pub(crate) struct Witness {
+        /// The submission prefix (C2SP tlog-witness): where its calls begin.
+        pub url: HttpUrl = required("where the witness is asked", witness_url);
+        /// Its verifier key, which signs cosignatures.
+        pub key: VerifierKey = required("the verifier key of the witness", witness_key);
+    }
+}
+
+impl Log {
+    /// Reads the section `[log]`. Each witness has a name and a key of its own.
+    pub(super) fn resolve(section: &Section<'_>) -> Result<Log, ConfigError> {
+        let mut witnesses: Vec<Witness> = Vec::new();
+        for section in section.tables("witness")? {
+            let witness = Witness::read(&section)?;
+            let is_taken = |one: &Witness| {
+                one.key.public() == witness.key.public() || one.key.name() == witness.key.name()
+            };
+            if witnesses.iter().any(is_taken) {
+                let expected = "a name and a key that no witness before has";
+                return Err(
+                    section.wrong("key", Mismatch::text(&witness.key.to_string(), expected))
+                );
+            }
+            witnesses.push(witness);
+        }
+        Log::read(section, witnesses)
     }
 }
 
@@ -71,4 +107,33 @@ fn place(value: &DeValue<'_>) -> Result<BucketUrl, Mismatch> {
     let folder = std::path::absolute(place).ok();
     let url = folder.and_then(|folder| format!("file://{}", folder.display()).parse().ok());
     url.ok_or_else(|| Mismatch::text(place, expected))
+}
+
+/// What a witness says over plain http could be forged, and it can stop the log.
+fn witness_url(value: &DeValue<'_>) -> Result<HttpUrl, Mismatch> {
+    const EXPECTED: &str = "an https URL without a query, or an http one to a loopback address, such \
+                            as \"https://witness.example.com\"";
+    let url = HttpUrl::new(text(value)?, EXPECTED)?;
+    match url.uri().query().is_none() && (url.is_https() || url.is_loopback()) {
+        true => Ok(url),
+        false => Err(Mismatch::text(&url.shown(), EXPECTED)),
+    }
+}
+
+fn witness_key(value: &DeValue<'_>) -> Result<VerifierKey, Mismatch> {
+    let vkey = text(value)?;
+    let key: VerifierKey = vkey
+        .parse()
+        .map_err(|why| Mismatch::text(vkey, format!("the verifier key of a witness ({why})")))?;
+    match key.kind() {
+        KeyType::Cosignature => Ok(key),
+        KeyType::Note => {
+            Err(Mismatch::text(vkey, "the key of a witness, with the signature type 0x04"))
+        }
+    }
+}
+
+/// A time stamp is signed, so plain http will do.
+fn tsa(value: &DeValue<'_>) -> Result<HttpUrl, Mismatch> {
+    HttpUrl::new(text(value)?, "an https or http URL, such as \"https://tsa.example.com/\"")
 }

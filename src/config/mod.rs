@@ -32,7 +32,7 @@ pub(crate) use journal::{Archive, Journal};
 pub(crate) use keys::{KeySource, Keys, Region};
 pub(crate) use konnect::{BaseUrl, Konnect};
 pub(crate) use listen::listen_address;
-pub(crate) use log::{Level, Log};
+pub(crate) use log::{Level, Log, Witness};
 pub(crate) use receiver::{Receiver, Tls};
 pub(crate) use source::{Source as FetchedSource, SourceType};
 pub(crate) use store::Store;
@@ -52,7 +52,7 @@ pub(crate) const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
 
 /// The tables of the file and their keys.
 fn tables() -> Vec<Table> {
-    let tables: [(_, &[&[_]]); 15] = [
+    let tables: [(_, &[&[_]]); 16] = [
         ("", &[DataDirKey::KEYS]),
         ("receiver", &[Receiver::KEYS]),
         ("receiver.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
@@ -68,6 +68,7 @@ fn tables() -> Vec<Table> {
         ("archive", &[Archive::KEYS]),
         ("konnect", &[Konnect::KEYS]),
         ("log", &[Log::KEYS]),
+        ("log.witness", &[Witness::KEYS]),
     ];
     tables.into_iter().map(|(name, keys)| (name, keys.concat())).collect()
 }
@@ -184,7 +185,7 @@ impl Config {
             journal,
             archive: Archive::read(&top.table("archive")?)?,
             konnect,
-            log: Log::read(&top.table("log")?)?,
+            log: Log::resolve(&top.table("log")?)?,
             warnings,
         })
     }
@@ -246,7 +247,7 @@ pub(crate) fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
 
 /// The section `[log]` alone, for what is logged before the rest is read.
 pub(crate) fn log(flags: &Flags) -> Result<Log, ConfigError> {
-    part(flags, |top| Log::read(&top.table("log")?))
+    part(flags, |top| Log::resolve(&top.table("log")?))
 }
 
 /// The section `[journal]` alone, for commands that look after the journal: no secret is read.

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::receiver::Tls;
 use super::{
     Archive, Authorization, Config, Console, FetchedSource, Input, Journal, Keys, Konnect, Log,
-    Receiver, Store,
+    Receiver, Store, Witness,
 };
 use crate::net::PairFiles;
+use crate::settings::HttpUrl;
 use crate::settings::units::{show_duration, show_size};
 
 impl Config {
@@ -218,7 +219,7 @@ impl Shown {
     }
 
     fn log(&mut self, log: &Log) {
-        let Log { level, origin, key_file, checkpoint_interval, anchor, publish, listen } = log;
+        let Log { level, origin, key_file, checkpoint_interval, anchor, publish, listen, .. } = log;
         self.table("[log]");
         self.optional_text("level", level.as_ref());
         self.optional_text("origin", origin.as_ref());
@@ -227,6 +228,12 @@ impl Shown {
         self.list("anchor", anchor);
         self.optional_text("publish", publish.as_ref());
         self.optional_text("listen", listen.as_ref());
+        self.optional_text("tsa", log.tsa.as_ref().map(HttpUrl::shown));
+        for Witness { url, key } in &log.witnesses {
+            self.table("[[log.witness]]");
+            self.text("url", url.shown());
+            self.text("key", key);
+        }
     }
 }
 
@@ -250,7 +257,9 @@ mod tests {
                     region = 'eu'\n[console]\nactions = true\nhosts = ['b.example']\n[[source]]\n\
                     name = 's'\ntype = 'konnect-pull'\n[konnect]\nregion = 'eu'\n[log]\nlevel = 'warn'\n\
                     origin = 'a.example/log'\nanchor = ['a', 'https://b.example/log']\npublish = 'p'\n\
-                    listen = ':9000'\n";
+                    listen = ':9000'\ntsa = 'http://tsa.example/'\n[[log.witness]]\n\
+                    url = 'https://w.example/'\nkey = 'remora.n621.de+da77ade7+\
+                    BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2'\n";
         let config = load(toml);
         let shown = config.shown();
         // The input of the flags is not one of the file.

@@ -60,6 +60,7 @@ fn the_example_has_every_key() {
         "log.key_file",
         "log.publish",
         "log.listen",
+        "log.tsa",
     ]
     .into();
     let mut table = "".to_owned();
@@ -74,7 +75,8 @@ fn the_example_has_every_key() {
             table = line.trim_matches(['[', ']']).to_owned();
         } else if let Some((key, _)) = line.split_once(" = ") {
             let name = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
-            let is_listed = ["input", "input.keys", "output", "source"].contains(&table.as_str());
+            let is_listed = ["input", "input.keys", "output", "source", "log.witness"]
+                .contains(&table.as_str());
             let has_default = !unset.contains(name.as_str()) && !is_listed;
             assert_eq!(set, has_default, "{name}");
             found.insert(name);
@@ -101,7 +103,7 @@ fn every_known_key_is_read() {
                 rest.retain(|line| !line.starts_with(&format!("{key} ")));
                 format!("[[output]]\n{}\n", rest.join("\n"))
             }
-            "source" => "[[source]]\n".to_owned(),
+            "source" | "log.witness" => format!("[[{table}]]\n"),
             table => format!("[{table}]\n"),
         };
         if table == "input.keys" {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::super::*;
 use super::load;
+use crate::tlog::cosignature::CosigningKey;
+use crate::tlog::note::SigningKey;
 
 fn check(toml: &str, expected: &str) {
     check_with(toml, |_| (), expected);
@@ -16,6 +18,54 @@ fn check_with(toml: &str, set: impl FnOnce(&mut Flags), expected: &str) {
         Ok(config) => panic!("no error\n{toml}\n{config:#?}"),
         Err(error) => assert_eq!(error.to_string(), expected, "{toml}"),
     }
+}
+
+#[test]
+fn witnesses_and_time_stamping_authorities() {
+    let key = |name: &str, seed: u8| {
+        CosigningKey::from_seed(name, &[seed; 32]).unwrap().verifier().to_string()
+    };
+    let witness = |url: &str, key: &str| format!("[[log.witness]]\nurl = '{url}'\nkey = '{key}'\n");
+    let good = witness("https://w.example/a", &key("w.example", 1));
+    let expected_url = "expected an https URL without a query, or an http one to a loopback \
+                        address, such as \"https://witness.example.com\"";
+    for url in ["http://w.example/", "https://w.example/?x=1", "w.example"] {
+        let shown = url.split('?').next().unwrap();
+        check(
+            &witness(url, &key("w.example", 1)),
+            &format!("c.toml:2: log.witness.url is \"{shown}\", {expected_url}"),
+        );
+    }
+    for (name, seed) in [("w.example", 2), ("v.example", 1)] {
+        let key = key(name, seed);
+        let expected = "expected a name and a key that no witness before has";
+        check(
+            &(good.clone() + &witness("https://v.example", &key)),
+            &format!("c.toml:6: log.witness.key is \"{key}\", {expected}"),
+        );
+    }
+    let log = SigningKey::from_seed("log", &[1; 32]).unwrap().verifier().to_string();
+    check(
+        &witness("https://w.example", &log),
+        &format!(
+            "c.toml:3: log.witness.key is \"{log}\", expected the key of a witness, with the \
+             signature type 0x04"
+        ),
+    );
+    check(
+        &witness("https://w.example", "w.example"),
+        "c.toml:3: log.witness.key is \"w.example\", expected the verifier key of a witness (found \
+         \"w.example\", expected a verifier key: <name>+<id in hex>+<base64 of the type and the key>)",
+    );
+    check(
+        "[[log.witness]]\nurl = 'https://w.example'",
+        "c.toml:1: log.witness.key is missing: the verifier key of the witness",
+    );
+    check(
+        "[log]\ntsa = 'ftp://tsa.example'",
+        "c.toml:2: log.tsa is \"ftp://tsa.example\", expected an https or http URL, such as \
+         \"https://tsa.example.com/\"",
+    );
 }
 
 #[test]
