@@ -51,6 +51,12 @@ pub(crate) enum LogError {
     /// The log had this origin before, or has it now.
     #[error("the log has had the origin {0:?} before: expected a new one")]
     OldOrigin(String),
+    /// A witness has a key of the log.
+    #[error(
+        "the witness {witness} has the same key as the log {log}: a log must not be its own witness, so \
+         configure another witness"
+    )]
+    SameKey { log: String, witness: String },
     /// There is no log.
     #[error(
         "{} is not there: `vidimus serve` begins the log of a store on its first run", .0.display()

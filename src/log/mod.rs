@@ -10,6 +10,7 @@
 //! - [`signer`]: the thread of `serve` that signs. [`anchors`]: what it compares the tree with before.
 //! - [`publish`]: the thread that writes the log to a folder or an object store.
 //! - [`status`]: how they stand.
+//! - [`witness`]: cosignatures of others. [`timestamp`]: time stamps. [`party`]: what both need.
 //! - [`check`]: compares the whole store with its tiles and checkpoints.
 //!
 //! The formats are in [`tlog`](crate::tlog).
@@ -19,8 +20,11 @@ pub(crate) mod check;
 pub(crate) mod checkpoints;
 mod error;
 pub(crate) mod key;
+pub(crate) mod party;
 pub(crate) mod publish;
 pub(crate) mod signer;
 pub(crate) mod status;
+pub(crate) mod timestamp;
+pub(crate) mod witness;
 
 pub(crate) use error::LogError;

@@ -1,13 +1,16 @@
 //! The metrics of the transparency log.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{gauge_value, register, with_unit};
+use super::{Labels, gauge_value, labels, register, set_counters, with_unit};
 use crate::entry::Millis;
+use crate::log::party::PartyStatus;
 use crate::log::status::LogStanding;
 
 /// The gauges, set for each request.
@@ -26,6 +29,10 @@ pub(super) struct LogGauges {
     publish_failures: Counter,
     publish_failing: Gauge,
     published_at: Gauge<f64, AtomicU64>,
+    cosigned_leaves: Family<Labels, Gauge>,
+    witness_failures: Family<Labels, Counter>,
+    timestamped_leaves: Gauge,
+    timestamp_failures: Counter,
 }
 
 impl LogGauges {
@@ -91,6 +98,43 @@ impl LogGauges {
                 "When a checkpoint was last published, since the epoch; 0 if never",
                 Unit::Seconds,
             ),
+            cosigned_leaves: register(
+                all,
+                "log_cosigned_leaves",
+                "Leaves of the checkpoint that a witness last cosigned; 0 if none since the start",
+            ),
+            witness_failures: register(
+                all,
+                "log_witness_failures",
+                "How often a checkpoint was not cosigned by a witness that was asked",
+            ),
+            timestamped_leaves: register(
+                all,
+                "log_timestamped_leaves",
+                "Leaves of the checkpoint that last got a time stamp; 0 if none since the start",
+            ),
+            timestamp_failures: register(
+                all,
+                "log_timestamp_failures",
+                "How often a checkpoint got no time stamp from the authority that was asked",
+            ),
+        }
+    }
+
+    /// Sets what witnesses and the time-stamping authority have.
+    pub(super) fn set_parties(
+        &self,
+        witnesses: &[Arc<PartyStatus>],
+        authority: Option<&PartyStatus>,
+    ) {
+        for witness in witnesses {
+            let (labels, standing) = (labels([("witness", witness.name())]), witness.standing());
+            self.cosigned_leaves.get_or_create(&labels).set(gauge_value(standing.leaves));
+            set_counters([(&*self.witness_failures.get_or_create(&labels), standing.failures)]);
+        }
+        if let Some(standing) = authority.map(PartyStatus::standing) {
+            self.timestamped_leaves.set(gauge_value(standing.leaves));
+            set_counters([(&self.timestamp_failures, standing.failures)]);
         }
     }
 
@@ -181,5 +225,29 @@ mod tests {
             "vidimus_log_last_publish_timestamp_seconds 2.5",
         ];
         check(&standing, expected);
+    }
+
+    #[test]
+    fn witnesses_and_the_authority_are_shown() {
+        let mut registry = Registry::with_prefix("vidimus");
+        let gauges = LogGauges::register(&mut registry);
+        let [one, other, authority] = ["one", "other", "tsa"].map(PartyStatus::new);
+        one.vouched(70);
+        other.fails("down".into());
+        authority.vouched(7);
+        authority.fails("down".into());
+        gauges.set_parties(&[one, other], Some(&authority));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for expected in [
+            "vidimus_log_cosigned_leaves{witness=\"one\"} 70",
+            "vidimus_log_cosigned_leaves{witness=\"other\"} 0",
+            "vidimus_log_witness_failures_total{witness=\"one\"} 0",
+            "vidimus_log_witness_failures_total{witness=\"other\"} 1",
+            "vidimus_log_timestamped_leaves 7",
+            "vidimus_log_timestamp_failures_total 1",
+        ] {
+            assert!(text.lines().any(|line| line == expected), "{expected}\n{text}");
+        }
     }
 }
