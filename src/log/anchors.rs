@@ -21,11 +21,12 @@ use super::LogError;
 use super::checkpoints::verified;
 use super::error::Contradiction;
 use super::publish::NEWEST;
+use super::witness::{CosignError, Witness};
 use crate::net::{Client, ClientError};
 use crate::objects::Blocking;
 use crate::store::Tiles;
 use crate::tlog::checkpoint::Checkpoint;
-use crate::tlog::note::{MAX_BYTES, VerifierKey};
+use crate::tlog::note::{MAX_BYTES, Note, VerifierKey};
 use crate::tlog::tree;
 
 /// How long a URL may take to answer.
@@ -40,6 +41,9 @@ pub(crate) enum Anchor {
     Url { url: String, client: Box<Client>, runtime: Handle },
     /// The place where the log is published.
     Published(Blocking),
+    /// A witness. It is asked how much of the log it has cosigned. One that does not answer passes, because
+    /// it must not hold up the log.
+    Witness { witness: Arc<Witness>, runtime: Handle },
 }
 
 impl Anchor {
@@ -52,7 +56,7 @@ impl Anchor {
     }
 
     /// Compares the tree with it. `known` is every key that the log has had, and `origin` its origin now.
-    /// `has_signed` is whether the log has signed anything: if not, the anchor need not be there.
+    /// `newest` is the newest checkpoint. If the log has signed nothing, the anchor need not be there.
     ///
     /// # Errors
     /// A [`Contradiction`] if the log that it is of is not this one, and [`LogError::Anchor`] if that
@@ -62,8 +66,11 @@ impl Anchor {
         tiles: &Tiles,
         known: &[VerifierKey],
         origin: &str,
-        has_signed: bool,
+        newest: Option<&Note>,
     ) -> Result<(), LogError> {
+        if let Anchor::Witness { witness, runtime } = self {
+            return newest.map_or(Ok(()), |newest| agrees_with(witness, runtime, newest, tiles));
+        }
         let anchor = self.name();
         let cannot = |why| LogError::Anchor { anchor: anchor.clone(), why };
         match self.read().map_err(cannot)? {
@@ -87,7 +94,7 @@ impl Anchor {
                 }
             }
             // Nothing was published yet.
-            None if matches!(self, Anchor::Published(_)) || !has_signed => {
+            None if matches!(self, Anchor::Published(_)) || newest.is_none() => {
                 tracing::info!(anchor, "the anchor has no checkpoint yet");
             }
             None => {
@@ -106,6 +113,7 @@ impl Anchor {
             Anchor::File(path) => path.display().to_string(),
             Anchor::Url { url, .. } => url.clone(),
             Anchor::Published(place) => place.url().to_string(),
+            Anchor::Witness { witness, .. } => witness.status().name().to_owned(),
         }
     }
 
@@ -124,6 +132,8 @@ impl Anchor {
                 Ok(found) => Ok(found.map(Into::into)),
                 Err(error) => Err(error.to_string()),
             },
+            // It gives no checkpoints: see `agrees_with`.
+            Anchor::Witness { .. } => Ok(None),
         }
     }
 }
@@ -139,6 +149,36 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, String> {
     match note.len() > MAX_BYTES {
         true => Err(format!("it is too large: expected at most {MAX_BYTES} bytes")),
         false => Ok(Some(note)),
+    }
+}
+
+/// Asks a witness how much it has cosigned. `newest` is the newest checkpoint.
+fn agrees_with(
+    witness: &Witness,
+    runtime: &Handle,
+    newest: &Note,
+    tiles: &Tiles,
+) -> Result<(), LogError> {
+    let anchor = witness.status().name();
+    let asked = runtime.block_on(tokio::time::timeout(TIMEOUT, witness.ask_size(newest)));
+    match asked {
+        Ok(Ok(found)) if found > tiles.size() => {
+            let (anchor, size) = (anchor.to_owned(), tiles.size());
+            Err(Contradiction::AnchorAhead { anchor, found, size }.into())
+        }
+        Ok(Ok(size)) => {
+            tracing::info!(anchor, size, "the log agrees with the witness");
+            Ok(())
+        }
+        Ok(Err(CosignError::Fork(fork))) => Err(Contradiction::Witness(fork).into()),
+        Ok(Err(error)) => {
+            tracing::warn!(anchor, %error, "the log is not compared with the witness");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!(anchor, "the log is not compared with the witness: it does not answer");
+            Ok(())
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::witness::Fork;
 use crate::objects::ObjectError;
 use crate::private_key::PrivateKeyError;
 use crate::store::StoreError;
@@ -132,6 +133,9 @@ pub(crate) enum Contradiction {
         FORK
     )]
     AnchorDiffers { anchor: String, size: u64, found: Hash, expected: Hash },
+    /// A witness has another log under the same origin.
+    #[error("{0}. {FORK}")]
+    Witness(#[from] Fork),
     /// Another log is published under the same names.
     #[error(
         "{key} in {place} is not that of this log: another copy of this log is published there. {}",
@@ -152,6 +156,7 @@ impl Contradiction {
             Contradiction::SignedTwice { .. }
             | Contradiction::AnchorAhead { .. }
             | Contradiction::AnchorDiffers { .. }
+            | Contradiction::Witness(_)
             | Contradiction::Published { .. } => true,
         }
     }

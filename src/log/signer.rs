@@ -13,14 +13,18 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::LogError;
 use super::anchors::Anchor;
 use super::checkpoints::{Checkpoints, check_tree, verified};
 use super::key::Keys;
+use super::party::Newest;
 use super::status::LogStatus;
 use crate::clock::{now, since_boot};
 use crate::store::{Reader, Store, StoreError, Tiles};
 use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note::Note;
 use crate::tlog::tree::{self, Hash};
 
 /// How often checkpoints that need not be kept are removed.
@@ -43,6 +47,8 @@ pub(crate) struct Signer {
     thinned: Option<Duration>,
     status: Arc<LogStatus>,
     stopping: Arc<AtomicBool>,
+    /// Is given the newest checkpoint.
+    given_out: watch::Sender<Option<Arc<Note>>>,
 }
 
 /// A thread that signs. Dropping it signs what was committed meanwhile, and ends the thread.
@@ -74,7 +80,13 @@ impl Signer {
             thinned: None,
             status,
             stopping,
+            given_out: watch::Sender::new(None),
         }
+    }
+
+    /// The newest checkpoint, as it is signed.
+    pub(crate) fn given_out(&self) -> Newest {
+        self.given_out.subscribe()
     }
 
     /// Starts the thread.
@@ -147,21 +159,25 @@ impl Signer {
     /// Reads the newest checkpoint, and gives it out if that was interrupted.
     fn take_up(&self) -> Result<Option<Checkpoint>, LogError> {
         let Some(kept) = self.checkpoints.take_up()? else { return Ok(None) };
-        verified(&kept.note, &self.keys.known(), &kept.path).map(Some)
+        let checkpoint = verified(&kept.note, &self.keys.known(), &kept.path)?;
+        let note = Note::parse(&kept.note).map_err(LogError::Sign)?;
+        self.given_out.send_replace(Some(Arc::new(note)));
+        Ok(Some(checkpoint))
     }
 
     /// Compares the tree with each anchor, once.
     fn compare(&mut self, tiles: &Tiles) -> Result<(), LogError> {
         let Some(anchors) = &self.anchors else { return Ok(()) };
         let (known, origin) = (self.keys.known(), self.keys.verifier().name());
+        let newest = self.given_out.borrow().clone();
         for anchor in anchors {
-            anchor.compare(tiles, &known, origin, self.newest.is_some())?;
+            anchor.compare(tiles, &known, origin, newest.as_deref())?;
         }
         self.status.compared(anchors.len());
         if anchors.is_empty() {
             tracing::warn!(
                 "the log has no anchor, so nobody notices if this is a copy or an old state of it: set \
-                 log.anchor or log.publish"
+                 log.anchor, log.publish or a witness"
             );
         }
         self.anchors = None;
@@ -174,6 +190,7 @@ impl Signer {
         let checkpoint = checkpoint.map_err(LogError::Sign)?;
         let note = self.keys.sign(&checkpoint, now()).map_err(LogError::Sign)?;
         self.checkpoints.put(size, note.to_string().as_bytes())?;
+        self.given_out.send_replace(Some(Arc::new(note)));
         Ok(checkpoint)
     }
 }

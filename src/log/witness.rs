@@ -79,7 +79,7 @@ impl Witnessed for LogOfStore {
     }
 
     fn forked(&self, fork: &Fork) {
-        self.status.stop(fork.to_string());
+        self.status.stop(&LogError::Contradiction(fork.clone().into()));
     }
 }
 

@@ -19,6 +19,7 @@ use crate::archive::archiver::status::ArchiveStatus;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
+use crate::log::party::PartyStatus;
 use crate::log::status::LogStatus;
 use crate::source::journal::status::SourceStatus;
 use crate::store::{Health, OutputStanding, Reader, State, StoreError};
@@ -90,6 +91,9 @@ pub(crate) struct GaugeSources {
     pub(crate) archive: Option<Arc<ArchiveStatus>>,
     /// How the signer of the transparency log stands.
     pub(crate) log: Arc<LogStatus>,
+    /// How the witnesses and the time-stamping authority of the log stand.
+    pub(crate) witnesses: Vec<Arc<PartyStatus>>,
+    pub(crate) authority: Option<Arc<PartyStatus>>,
 }
 
 /// Writes the text of all metrics.
@@ -148,6 +152,7 @@ impl Exposition {
             gauges.set(&status.standing(), &reader.archive_progress(status.place())?);
         }
         gauges.log.set(&sources.log.standing());
+        gauges.log.set_parties(&sources.witnesses, sources.authority.as_deref());
         let mut text = String::new();
         // Held until the text is written, so that another request does not change the gauges.
         let _guard = gauges.outputs.set(&standings, now);

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::StartError;
+use super::parties::{Parties, Standing};
 use crate::config::{self, Config, KeySource};
 use crate::log::anchors::Anchor;
 use crate::log::checkpoints::Checkpoints;
@@ -24,10 +26,13 @@ pub(super) struct Log {
     checkpoints: Checkpoints,
     interval: Duration,
     status: Arc<LogStatus>,
+    parties: Parties,
 }
 
-/// The threads of the log. They are dropped in this order: what was signed last is published.
+/// The threads and tasks of the log. They are dropped in this order: what is signed last is sent to
+/// witnesses at the next start, and is published.
 pub(super) struct Threads {
+    _asking: JoinSet<()>,
     _signing: Option<Signing>,
     _publishing: Option<Publishing>,
 }
@@ -38,6 +43,7 @@ impl Log {
         config: &Config,
         directory: &Directory,
         store: &Arc<Store>,
+        client: &Client,
     ) -> Result<Log, StartError> {
         let folder = directory.log();
         let settings = KeySettings {
@@ -49,14 +55,18 @@ impl Log {
         let status = Arc::<LogStatus>::default();
         let place = config.log.publish.as_ref();
         let place = place.map(|url| Blocking::open(url, Handle::current())).transpose()?;
-        let anchors = anchors(&config.log, place.as_ref())?;
+        let mut anchors = anchors(&config.log, place.as_ref())?;
+        let known = keys.known();
+        let parties = Parties::new(&config.log, &known, directory, &checkpoints, &status, client)?;
+        anchors.extend(parties.anchors());
         let publisher = |place| -> Result<Publisher, StartError> {
-            let names = (keys.known(), keys.verifier().name().to_owned());
+            let names = (known, keys.verifier().name().to_owned());
             let reader = Reader::open_to_follow(directory)?;
             Ok(Publisher::new(place, reader, checkpoints.clone(), names, Arc::clone(&status)))
         };
         Ok(Log {
             publisher: place.map(publisher).transpose()?,
+            parties,
             signer: Signer::new(
                 Arc::clone(store),
                 Reader::open_to_follow(directory)?,
@@ -81,16 +91,27 @@ impl Log {
         &self.checkpoints
     }
 
-    /// Starts the threads. If it cannot, the status says so.
+    /// How the witnesses and the time-stamping authority stand.
+    pub(super) fn parties(&self) -> Standing {
+        self.parties.standing()
+    }
+
+    /// Starts the threads, and the tasks that ask others about what is signed. If a thread cannot be
+    /// started, the status says so.
     pub(super) fn start(self) -> Threads {
-        let Log { signer, publisher, interval, status, .. } = self;
+        let Log { signer, publisher, interval, status, parties, .. } = self;
         let why = |error: &_| format!("cannot start its thread: {error}");
+        let asking = parties.start(&signer.given_out());
         let signing = signer.start(interval).inspect_err(|error| status.stop(&why(error)));
         let publishing = publisher.map(|publisher| {
             let started = publisher.start(interval);
             started.inspect_err(|error| status.publishing_fails(why(error)))
         });
-        Threads { _signing: signing.ok(), _publishing: publishing.and_then(Result::ok) }
+        Threads {
+            _asking: asking,
+            _signing: signing.ok(),
+            _publishing: publishing.and_then(Result::ok),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod credentials;
 mod listeners;
 mod log;
+mod parties;
 pub(crate) mod receive;
 
 use std::collections::HashMap;
@@ -141,7 +142,7 @@ impl Server {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
-        let log = Log::open(config, &directory, &store)?;
+        let log = Log::open(config, &directory, &store, &refresher.client)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -252,6 +253,7 @@ impl Server {
         let archive = self.archiver.as_ref().map(|archiver| Arc::clone(archiver.status()));
         let archiving = self.archiver.and_then(Archiver::start);
         let (log, checkpoints) = (Arc::clone(self.log.status()), self.log.checkpoints().clone());
+        let parties = self.log.parties();
         let signing = self.log.start();
 
         let sources = GaugeSources {
@@ -264,6 +266,8 @@ impl Server {
             journal: journal.clone(),
             archive: archive.clone(),
             log: Arc::clone(&log),
+            witnesses: parties.witnesses,
+            authority: parties.authority,
         };
         if let Some(control) = self.control {
             tokio::spawn(control.serve(task_handler(&receiver, skipper), shutdown.clone()));
