@@ -8,7 +8,7 @@ use crate::harness::{RawConnection, Serve, Setup, Signer, gzip, jwks, wait_until
 use crate::vectors::{fixture, vector};
 
 /// The value of a time series, which is named with its labels in order.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(text: &str, series: &str) -> Option<f64> {
     let line = text
         .lines()
         .find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;

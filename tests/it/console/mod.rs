@@ -9,7 +9,7 @@ pub(crate) mod export;
 mod guide;
 mod hostile;
 mod inspector;
-mod metrics;
+pub(crate) mod metrics;
 mod setup;
 mod stream;
 

@@ -50,6 +50,10 @@ pub(crate) enum Reply {
     Answer(u16, &'static str, String),
     /// A 200 with half the body, then the end of the connection.
     Half(String),
+    /// A 200 with these bytes.
+    Bytes(Vec<u8>),
+    /// A 200 whose body does not end while the client reads.
+    Endless,
     /// The end of the connection, without an answer.
     Close,
     /// No answer until the client disconnects.
@@ -179,6 +183,17 @@ fn requests<S: Read + Write>(
                 stream.write_all(head.as_bytes())?;
                 stream.write_all(&body.as_bytes()[..body.len() / 2])?;
                 return stream.flush();
+            }
+            Reply::Bytes(body) => {
+                let head = format!("HTTP/1.1 200 x\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all(&[head.as_bytes(), &body].concat())?;
+                stream.flush()?;
+            }
+            Reply::Endless => {
+                stream.write_all(b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n")?;
+                loop {
+                    stream.write_all(b"10\r\n0123456789abcdef\r\n")?;
+                }
             }
             Reply::Close => return Ok(()),
             Reply::Hang => return stream.read(&mut [0]).map(drop),

@@ -1,4 +1,5 @@
-//! Go's packages for transparency logs agree with the log: `tests/tlog-go`.
+//! Go's packages for transparency logs agree with the log: `tests/tlog-go`. Other tests build their
+//! programs in Go here too.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,25 +8,28 @@ use std::process::Command;
 use super::{lines, served, vkey, wait_for_size};
 use crate::harness::{Serve, Setup, optional_tool, output_of};
 
-/// Builds the program. `None` if Go is missing, or outside of strict mode if it cannot be built.
-fn program() -> Option<PathBuf> {
+/// Builds the program in `tests/NAME`, and the programs of other packages that it requires. Returns the
+/// folder with them. `None` if Go is missing, or outside of strict mode if they cannot be built.
+pub(super) fn build(name: &str, others: &[&str]) -> Option<PathBuf> {
     let mut go = optional_tool("go")?;
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let program = root.join("target/tlog-go");
-    go.args(["build", "-o"]).arg(&program).current_dir(root.join("tests/tlog-go"));
-    let (code, _, stderr) = output_of(&mut go);
+    let folder = root.join("target/go").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    go.args(["build", "-o"]).arg(&folder).arg(".").args(others);
+    let (code, _, stderr) = output_of(go.current_dir(root.join("tests").join(name)));
     let is_built = code == Some(0);
     assert!(is_built || std::env::var_os("VIDIMUS_TESTS_STRICT").is_none(), "{stderr}");
     if !is_built {
         // Without a network, Go cannot fetch its packages.
-        eprintln!("SKIPPED: tests/tlog-go cannot be built: {stderr}");
+        eprintln!("SKIPPED: tests/{name} cannot be built: {stderr}");
     }
-    is_built.then_some(program)
+    is_built.then_some(folder)
 }
 
 #[test]
 fn go_proves_leaves_and_older_trees_from_what_is_served() {
-    let Some(program) = program() else { return };
+    let Some(programs) = build("tlog-go", &[]) else { return };
+    let program = programs.join("tlog-go");
     let config = "[log]\ncheckpoint_interval = '100ms'\n";
     let mut serve = Setup::new().config(config).start();
     let key = vkey(&serve.data());

@@ -13,6 +13,8 @@ mod publishing;
 mod rotation;
 mod serving;
 mod tampering;
+mod timestamp;
+mod witness;
 
 use std::fs;
 use std::path::Path;
