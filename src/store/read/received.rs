@@ -41,50 +41,50 @@ impl Reader {
     /// The leaves of the first of these entries, which are in order of id: of as many as are read
     /// at once. Empty if the first does not exist.
     pub fn entries_in_log(&self, ids: &[u64]) -> Result<Vec<EntryInLog>, StoreError> {
-        let Some(first_id) = ids.first().map(|id| self.segment_of(*id)).transpose()?.flatten()
-        else {
-            return Ok(Vec::new());
-        };
-        let found = self.visit(
-            first_id,
-            |_, _| Ok(()),
-            |database, segment, ()| {
-                let sql = "SELECT reason IS 'line_too_long' FROM entries WHERE id = ?1";
-                let mut select = database.prepare_cached(sql)?;
-                let mut found = Vec::new();
-                for id in ids.iter().take(LEAVES).take_while(|id| **id <= segment.end()) {
-                    let is_long = select.query_row([*id], |row| row.get(0)).optional()?;
-                    let Some(is_long) = is_long else { break };
-                    found.push(EntryInLog { id: *id, leaf: leaves::of(database, *id)?, is_long });
-                }
-                Ok(found)
-            },
-        )?;
-        Ok(found.unwrap_or_default())
+        self.of_first_segment(ids, |database, ids| {
+            let sql = "SELECT reason IS 'line_too_long' FROM entries WHERE id = ?1";
+            let mut select = database.prepare_cached(sql)?;
+            let mut found = Vec::new();
+            for id in ids.iter().take(LEAVES) {
+                let is_long = select.query_row([*id], |row| row.get(0)).optional()?;
+                let Some(is_long) = is_long else { break };
+                found.push(EntryInLog { id: *id, leaf: leaves::of(database, *id)?, is_long });
+            }
+            Ok(found)
+        })
     }
 
     /// The first of these entries, which are in order of id: as many as may be read at once. Empty
     /// if the first no longer exists.
     pub fn received(&self, ids: &[u64]) -> Result<Vec<ReceivedEntry>, StoreError> {
-        let Some(first_id) = ids.first().map(|id| self.segment_of(*id)).transpose()?.flatten()
-        else {
-            return Ok(Vec::new());
-        };
+        self.of_first_segment(ids, |database, ids| {
+            let (mut entries, mut budget) = (Vec::new(), Budget::new());
+            for id in ids {
+                let Some(entry) = received(database, *id)? else { break };
+                let length = entry.line.as_ref().map_or(0, Vec::len);
+                if !budget.take(length as u64) {
+                    break;
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        })
+    }
+
+    /// Reads those of these ids, which are in order, that the segment of the first may have.
+    fn of_first_segment<T>(
+        &self,
+        ids: &[u64],
+        work: impl Fn(&Database, &[u64]) -> rusqlite::Result<Vec<T>>,
+    ) -> Result<Vec<T>, StoreError> {
+        let first_id = ids.first().map(|id| self.segment_of(*id)).transpose()?.flatten();
+        let Some(first_id) = first_id else { return Ok(Vec::new()) };
         let found = self.visit(
             first_id,
             |_, _| Ok(()),
             |database, segment, ()| {
-                let ids = ids.iter().take_while(|id| **id <= segment.end());
-                let (mut entries, mut budget) = (Vec::new(), Budget::new());
-                for id in ids {
-                    let Some(entry) = received(database, *id)? else { break };
-                    let length = entry.line.as_ref().map_or(0, Vec::len);
-                    if !budget.take(length as u64) {
-                        break;
-                    }
-                    entries.push(entry);
-                }
-                Ok(entries)
+                let own = ids.partition_point(|id| *id <= segment.end());
+                work(database, ids.get(..own).unwrap_or_default())
             },
         )?;
         Ok(found.unwrap_or_default())
