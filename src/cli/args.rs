@@ -126,9 +126,9 @@ fn explain(query: &str, error: &QueryError) -> String {
     format!("{error}\n    {}\n    {:column$}^", sanitise(query), "")
 }
 
-/// The key sources of a command.
+/// Key sources that are given on the command line alone.
 #[derive(Clone, Debug, Default, Args)]
-pub(crate) struct KeyArgs {
+pub(crate) struct GivenKeyArgs {
     /// Use this JWK set: a file, an https URL, or an http URL on the loopback address. Can be
     /// repeated
     #[arg(long, value_name = "FILE-OR-URL")]
@@ -136,6 +136,26 @@ pub(crate) struct KeyArgs {
     /// Use Konnect's keys for this region: us, eu, au, me, in, sg, another, or auto for all of these
     #[arg(long, value_name = "REGION")]
     region: Option<Region>,
+}
+
+impl GivenKeyArgs {
+    /// Reads the keys like [`KeyArgs::read`], if a source is given.
+    pub(crate) fn read(&self) -> Result<Option<Arc<KeySet>>, Failure> {
+        let keys = KeyArgs { given: self.clone(), config: None }.read_given()?;
+        match keys {
+            Some(keys) if keys.is_empty() => {
+                Err(Failure::failed("no keys to verify with: the key set has no usable key"))
+            }
+            keys => Ok(keys.map(Arc::new)),
+        }
+    }
+}
+
+/// The key sources of a command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct KeyArgs {
+    #[command(flatten)]
+    given: GivenKeyArgs,
     /// Use the [keys] of this configuration file, unless --jwks or --region is given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -167,7 +187,8 @@ impl KeyArgs {
     }
 
     pub(crate) fn into_flags(self) -> Flags {
-        Flags { config: self.config, jwks: self.jwks, region: self.region, ..Flags::default() }
+        let GivenKeyArgs { jwks, region } = self.given;
+        Flags { config: self.config, jwks, region, ..Flags::default() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! - `terminal`: standard output and standard error. `logging`: log events. `colour`: whether to
 //!   use colours.
 //! - `args`: arguments that several commands share. `archived`: reading from the archive.
+//! - `checking`: what the checks of the store and of the log share.
 //! - `print`: stored entries and tables in every output format.
 //! - `input`: the files that a command reads.
 //!
@@ -12,6 +13,7 @@
 mod archive;
 mod archived;
 mod args;
+mod checking;
 mod colour;
 mod completions;
 mod config;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use vidimus::entry::Millis;
-use vidimus::signature::KeySet;
+use vidimus::signature::{Key, KeySet};
 use vidimus::store::{
     CheckOptions, CheckReport, Directory, Judge, Options, Reader, Refused, Stats,
 };
@@ -283,15 +283,21 @@ fn with_entries_of_older_rules(sealed: bool) -> Home {
          UPDATE entries SET verdict = 'unsigned', reason = NULL, format = 'cef' WHERE id = 5",
     );
     // A point of small order verifies anything.
+    let weak = Key::new(None, [0; 32]).thumbprint();
     home.damage(
         live,
-        "INSERT INTO keys VALUES (99, 'weak', 'weak', zeroblob(32));
-         UPDATE entries SET verdict = 'valid', reason = NULL, key = 99, covers = 'entry' WHERE id = 3",
+        &format!(
+            "INSERT INTO keys VALUES (99, '{weak}', 'weak', zeroblob(32));
+             UPDATE entries SET verdict = 'valid', reason = NULL, key = 99, covers = 'entry'
+             WHERE id = 3"
+        ),
     );
     home.damage(
         "catalog.db",
-        "INSERT INTO older_rules VALUES (1);
-         INSERT INTO sightings VALUES ('file', 'weak', 'weak', zeroblob(32), 1, 2)",
+        &format!(
+            "INSERT INTO older_rules VALUES (1);
+             INSERT INTO sightings VALUES ('file', '{weak}', 'weak', zeroblob(32), 1, 2)"
+        ),
     );
     if sealed {
         home.open(Options::default()).seal().unwrap();
@@ -337,6 +343,49 @@ fn entries_valid_under_older_rules_are_reported_and_checked_again() {
             catalog.query_row("SELECT count(*) FROM older_rules", [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0, "a segment is checked only once");
     }
+}
+
+#[test]
+fn what_the_catalog_says_of_a_segment_is_compared_with_its_entries() {
+    check(
+        "catalog.db",
+        "UPDATE segments SET max_time = min_time, without_time = 4, last_delivery = 7
+         WHERE first_id = 1",
+        &[
+            "recorded in the catalog as its times ",
+            "as its number of entries without a time 4, found 1",
+            "as its last delivery 7, found 1",
+        ],
+    );
+    check(LIVE, "UPDATE keys SET public = zeroblob(32) WHERE id = 1", &["has another public key"]);
+}
+
+#[test]
+fn a_last_id_far_away_does_not_make_a_check_endless() {
+    for (file, sql) in [
+        ("catalog.db", "UPDATE segments SET last_id = 9000000000000000000 WHERE first_id = 1"),
+        (LIVE, "UPDATE entries SET id = 9000000000000000000 WHERE id = 10"),
+    ] {
+        let home = Home::filled();
+        home.damage(file, sql);
+        let report = home.check();
+        let expected = "with ids from ";
+        assert!(report.first.iter().any(|one| one.what.contains(expected)), "{report:?}");
+    }
+}
+
+#[test]
+fn given_keys_are_used_instead_of_those_that_were_seen() {
+    let home = Home::filled();
+    let check = |keys: KeySet| {
+        let options = CheckOptions { keys: Some(Arc::new(keys)), ..CheckOptions::default() };
+        home.reader().check(options, &|_, _| ()).unwrap()
+    };
+    assert_eq!(check(vector_keys()).first, []);
+    let report = check(KeySet::default());
+    assert_eq!(report.differences, 4, "{report:?}");
+    let expected = "recorded valid, found no_key or invalid (no_matching_key)";
+    assert!(report.first.iter().all(|one| one.what == expected), "{report:?}");
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `vidimus store check`: read and verify every stored entry again.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::cli::args::StoreArgs;
+use crate::cli::args::{GivenKeyArgs, StoreArgs};
+use crate::cli::checking::{bar, listed};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
-use crate::cli::terminal::{Output, counted, sanitise, stderr_is_terminal, tell};
+use crate::cli::terminal::{Output, counted, sanitise, tell};
 use crate::store::{CheckOptions, CheckReport};
 
 /// Read and verify every stored entry, and compare the results with the recorded ones.
@@ -14,7 +14,11 @@ use crate::store::{CheckOptions, CheckReport};
 /// When a key has just arrived and `vidimus serve` is verifying entries again, the check may report
 /// differences that disappear a moment later.
 ///
-/// Exit codes: 0 no differences, 1 differences or a damaged file, 3 the store cannot be opened.
+/// Signatures are verified with the keys that the store has seen. With --jwks or --region, each is
+/// verified with these keys instead, whatever the store says of keys.
+///
+/// Exit codes: 0 no differences, 1 differences or a damaged file, 2 usage error, 3 the store or a key set
+/// cannot be read.
 #[derive(Args)]
 pub(super) struct Check {
     /// List at most N differences
@@ -34,6 +38,9 @@ pub(super) struct Check {
     output: PrintFormat,
 
     #[command(flatten)]
+    keys: GivenKeyArgs,
+
+    #[command(flatten)]
     store: StoreArgs,
 }
 
@@ -41,7 +48,8 @@ impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let reader = self.store.reader()?;
         let bar = bar();
-        let options = CheckOptions { shown: self.limit, strict: self.strict, gaps: true };
+        let keys = self.keys.read()?;
+        let options = CheckOptions { shown: self.limit, strict: self.strict, gaps: true, keys };
         let report = reader.check(options, &|done, all| {
             bar.set_length(all);
             bar.set_position(done);
@@ -65,38 +73,19 @@ fn print(report: &CheckReport, format: PrintFormat) -> Result<(), Failure> {
     }
     output.flush()?;
     let CheckReport { segments, entries, differences, first, odd_signatures, first_odd } = report;
-    let not_shown = |count: u64, listed: usize| match count - listed as u64 {
-        0 => String::new(),
-        _ => format!(", of which {listed} are listed"),
-    };
     tell(format_args!(
         "{} in {}: {}{}",
         counted(*entries, "entry"),
         counted(*segments, "segment"),
         counted(*differences, "difference"),
-        not_shown(*differences, first.len())
+        listed(*differences, first.len() as u64)
     ));
     if let Some(odd) = odd_signatures.filter(|odd| *odd > 0) {
         tell(format_args!(
             "warning: {}{}",
             counted(odd, "odd signature"),
-            not_shown(odd, first_odd.len())
+            listed(odd, first_odd.len() as u64)
         ));
     }
     Ok(())
-}
-
-fn bar() -> ProgressBar {
-    if !stderr_is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} entries  {rate}  {eta} left");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style.with_key("rate", whole_rate))
-}
-
-/// The rate as a whole number, because fractions change too fast to read.
-fn whole_rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{:.0}/s", state.per_sec());
 }

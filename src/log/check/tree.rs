@@ -1,18 +1,18 @@
-//! The tree: each hash of the tiles is computed again, and each leaf of an entry must have its
-//! entry.
+//! The tree: each hash of the tiles is computed again, each record is read, and each leaf of an entry
+//! must have its entry.
 
-use std::collections::HashMap;
-use std::ops::RangeInclusive;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Findings, Kind, Steps};
+use super::findings::{Difference, Findings, Kind};
+use super::said::{Gone, GoneRanges, Run, Said};
+use super::{Steps, span};
 use crate::log::LogError;
-use crate::store::{Reader, StoreError, Tiles};
-use crate::tlog::leaf::Leaf;
+use crate::store::{Reader, StoreError, StreamLength, Tiles};
+use crate::tlog::leaf::{Leaf, RetentionReason};
 use crate::tlog::tile::{self, TilePath, WIDTH};
-use crate::tlog::tree::{Hash, HashReader, leaf_hash, root_of};
+use crate::tlog::tree::{self, Hash, HashReader, leaf_hash, root_of};
 
 /// The leaves of a full tile, and its hashes.
 const FULL: u64 = WIDTH as u64;
@@ -20,86 +20,181 @@ const FULL: u64 = WIDTH as u64;
 /// The levels of the tree that a tile spans.
 const HEIGHT: u32 = 8;
 
-/// Checks the tiles, and that the entries of leaves are there. Returns the last id that the store
-/// had when the log began.
-pub(super) fn check(
-    reader: &Reader,
-    tiles: &Tiles,
-    found: &Findings,
-    steps: &Steps<'_>,
-) -> Result<Option<u64>, LogError> {
-    let tree = Tree { reader, tiles, found, steps, said: Mutex::default() };
-    let bundles = tiles.size().div_ceil(FULL);
-    // The leaves of one tile of level 1 at a time.
-    (0..bundles.div_ceil(FULL)).into_par_iter().for_each(|chunk| {
-        let first = chunk * FULL;
-        let bundles = first..bundles.min(first + FULL);
-        let entries: Vec<_> =
-            bundles.into_par_iter().flat_map_iter(|one| tree.bundle(one)).collect();
-        if let Err(error) = tree.entries(&entries) {
-            found.add(Kind::Store, None, None, error.to_string());
-        }
-    });
-    for level in 1_u8.. {
-        let full = (tiles.size() >> (HEIGHT * u32::from(level))) / FULL;
-        if full == 0 {
-            break;
-        }
-        (0..full).into_par_iter().for_each(|index| {
-            tree.readable(tile::Kind::Hashes(level), index, |path, bytes| {
-                tree.parent(path, &hashes(bytes));
-            });
-        });
-    }
-    let said = tree.said.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if tiles.size() > 0 && said.last_id.is_none() {
-        found.add(Kind::Leaf, Some(0), None, "the log does not begin with a start");
-    }
-    said.missing(reader.removed()?, found);
-    Ok(said.last_id)
-}
-
-/// A check of the tree in progress.
-struct Tree<'a> {
+/// The files of the log, as they were opened once.
+pub(super) struct Tree<'a> {
     reader: &'a Reader,
-    tiles: &'a Tiles,
     found: &'a Findings,
-    steps: &'a Steps<'a>,
-    said: Mutex<Said>,
+    pub(super) tiles: Tiles,
+    /// The number of leaves that can be read. What the file `size` says may be far from it.
+    pub(super) leaves: u64,
+    lengths: Vec<StreamLength>,
 }
 
-/// What leaves say of others and of ids, and which leaves have no entry.
-#[derive(Default)]
-struct Said {
-    /// The last id when the log began.
-    last_id: Option<u64>,
-    /// The ids that retention removed.
-    removed: Vec<RangeInclusive<u64>>,
-    /// The leaves that lost their entries.
-    lost: Vec<RangeInclusive<u64>>,
-    without_entry: Vec<Run>,
+/// What the leaves of the tree say.
+pub(super) struct Leaves {
+    pub(super) said: Said,
+    /// The leaves without entries.
+    pub(super) without_entry: Vec<Run>,
 }
 
-/// Leaves and ids that both follow one another.
-#[derive(Clone, Copy)]
-struct Run {
-    leaf: u64,
-    id: u64,
-    count: u64,
+/// How many entries are gone, as the log says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GoneEntries {
+    /// By the rules of retention.
+    pub(crate) retention: u64,
+    /// By `vidimus store prune`.
+    pub(crate) prune: u64,
+    /// Lost.
+    pub(crate) lost: u64,
 }
 
-impl Tree<'_> {
+impl<'a> Tree<'a> {
+    /// Opens the files, and compares their lengths with what they should be.
+    pub(super) fn open(reader: &'a Reader, found: &'a Findings) -> Result<Tree<'a>, StoreError> {
+        let tiles = reader.tiles()?;
+        let (leaves, lengths) = (tiles.readable()?, tiles.lengths()?);
+        for StreamLength { name, found: bytes, expected, .. } in &lengths {
+            if bytes < expected {
+                let what = "it has fewer bytes than the file log/size says";
+                found.add(Difference::new(Kind::Tile, what).file(name).values(bytes, expected));
+            }
+        }
+        Ok(Tree { reader, found, tiles, leaves, lengths })
+    }
+
+    /// Checks the tiles, and that the entries of leaves are there.
+    pub(super) fn check(&self, steps: &Steps<'_>) -> Leaves {
+        let leaves = Mutex::new(Leaves { said: Said::default(), without_entry: Vec::new() });
+        let bundles = self.leaves.div_ceil(FULL);
+        // The leaves of one tile of level 1 at a time.
+        (0..bundles.div_ceil(FULL)).into_par_iter().for_each(|chunk| {
+            let first = chunk * FULL;
+            let bundles = first..bundles.min(first + FULL);
+            let entries: Vec<_> = bundles
+                .into_par_iter()
+                .flat_map_iter(|one| {
+                    let entries = self.bundle(one, &leaves);
+                    steps.add(FULL.min(self.leaves - one * FULL));
+                    entries
+                })
+                .collect();
+            match self.without_entry(&entries) {
+                Ok(runs) => lock(&leaves).without_entry.extend(runs),
+                Err(error) => self.found.add(Difference::new(Kind::Store, error.to_string())),
+            }
+        });
+        for level in 1_u8.. {
+            let full = (self.leaves >> (HEIGHT * u32::from(level))) / FULL;
+            if full == 0 {
+                break;
+            }
+            (0..full).into_par_iter().for_each(|index| {
+                self.readable(tile::Kind::Hashes(level), index, |path, bytes| {
+                    self.parent(path, &hashes(bytes));
+                });
+            });
+        }
+        self.recorded_root();
+        let leaves = leaves.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if self.leaves > 0 && leaves.said.start.is_none() {
+            let what = "the log does not begin with a start";
+            self.found.add(Difference::new(Kind::Leaf, what).leaf(0));
+        }
+        leaves
+    }
+
+    /// Adds the leaves that the segments have and these files do not have yet, and compares those that
+    /// both have.
+    pub(super) fn kept(&self, said: &mut Said) -> Result<(), LogError> {
+        let mut records = Records::new(self);
+        let (mut next, mut bytes) = (self.leaves, 0_u64);
+        for segment in self.reader.catalog_lists()?.segments {
+            let read = self.reader.kept_records(segment.first_id, 0, |leaf, record| {
+                let add = |what: &str| {
+                    let difference = Difference::new(Kind::Leaf, what).leaf(leaf);
+                    self.found.add(difference.file(format!("segments/{}", segment.file)));
+                };
+                if leaf < self.leaves {
+                    // What cannot be read was found before.
+                    if records.of(leaf).is_ok_and(|of| of.is_some_and(|of| of != record)) {
+                        add("its record in the segment is not that in the files of the log");
+                    }
+                    return;
+                }
+                // They may have been written since, and sealed.
+                if leaf > next && leaf > self.reader.tiles().map_or(0, |now| now.size()) {
+                    add("the leaf before it is neither in a segment nor in the files of the log");
+                }
+                next = next.max(leaf.saturating_add(1));
+                bytes = bytes.saturating_add(2 + record.len() as u64);
+                self.special(said, leaf, record);
+            });
+            if let Err(error) = read {
+                let file = format!("segments/{}", segment.file);
+                self.found.add(Difference::new(Kind::Leaf, error.to_string()).file(file));
+            }
+        }
+        for length in &self.lengths {
+            let most = length.most(next, bytes);
+            if length.found > most {
+                let what = "it has more bytes than an interrupted write can have left";
+                let difference = Difference::new(Kind::Tile, what).file(&length.name);
+                self.found.add(difference.values(length.found, most));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the leaves that came since. What is wrong with them, the next check finds.
+    pub(super) fn newer(&self, said: &mut Said) -> Result<(), StoreError> {
+        let mut add = |leaf: u64, record: &[u8]| {
+            if let Ok((parsed, _)) = Leaf::parse(record) {
+                said.add(leaf, parsed);
+            }
+        };
+        for segment in self.reader.catalog_lists()?.segments {
+            // What cannot be read was found before.
+            let _ = self.reader.kept_records(segment.first_id, self.leaves, &mut add);
+        }
+        let tiles = self.reader.tiles()?;
+        let leaves = tiles.readable()?;
+        let mut records = Records { tiles: &tiles, leaves, bundle: None };
+        for leaf in self.leaves..leaves {
+            if let Ok(Some(record)) = records.of(leaf) {
+                add(leaf, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the root of the tree with the one that was recorded with its size.
+    fn recorded_root(&self) {
+        // If there are fewer leaves, that is noted.
+        if self.leaves < self.tiles.size() {
+            return;
+        }
+        let recorded = self.tiles.root();
+        let what = match tree::root(&self.tiles, self.leaves) {
+            Ok(root) if root == recorded => return,
+            Ok(root) => Difference::new(Kind::Tile, "the recorded root").values(recorded, root),
+            Err(error) => Difference::new(Kind::Tile, error.to_string()),
+        };
+        self.found.add(what.file("log/size"));
+    }
+
     /// Reads a tile or a bundle, and notes if that fails.
     fn readable(&self, kind: tile::Kind, index: u64, work: impl FnOnce(TilePath, &[u8])) {
         let Some(path) = TilePath::new(kind, index, self.tiles.size()) else { return };
         match self.tiles.file(&path) {
             Ok(bytes) => work(path, &bytes.unwrap_or_default()),
-            Err(error) => self.found.add(Kind::Tile, None, None, format!("{path}: {error}")),
+            Err(error) => {
+                self.found.add(Difference::new(Kind::Tile, format!("{path}: {error}")));
+            }
         }
     }
 
     /// Checks a bundle with its tile. Returns the leaves and the ids of its entries.
-    fn bundle(&self, index: u64) -> Vec<(u64, u64)> {
+    fn bundle(&self, index: u64, leaves: &Mutex<Leaves>) -> Vec<EntryOfLeaf> {
         let mut of_tile = Vec::new();
         self.readable(tile::Kind::Hashes(0), index, |path, bytes| {
             of_tile = hashes(bytes);
@@ -112,133 +207,134 @@ impl Tree<'_> {
             match tile::entries(bundle, path.width()) {
                 Ok(records) => {
                     for ((leaf, record), hash) in (index * FULL..).zip(&records).zip(&of_tile) {
-                        entries.extend(self.record(leaf, record, hash));
+                        entries.extend(self.record(leaf, record, hash, leaves));
                     }
-                    self.steps.add(records.len() as u64);
                 }
                 Err(error) => {
-                    let leaf = Some(index * FULL);
-                    self.found.add(Kind::Leaf, leaf, None, format!("{path}: {error}"));
+                    let difference = Difference::new(Kind::Leaf, format!("{path}: {error}"));
+                    self.found.add(difference.leaf(index * FULL));
                 }
             }
         });
         entries
     }
 
-    /// Checks the record of a leaf with its hash. Returns the leaf and the id if it is of an entry.
-    fn record(&self, leaf: u64, record: &[u8], hash: &Hash) -> Option<(u64, u64)> {
-        if leaf_hash(record) != *hash {
+    /// Checks the record of a leaf with its hash. Returns the entry if it is of one.
+    fn record(
+        &self,
+        leaf: u64,
+        record: &[u8],
+        hash: &Hash,
+        leaves: &Mutex<Leaves>,
+    ) -> Option<EntryOfLeaf> {
+        let computed = leaf_hash(record);
+        if computed != *hash {
             let what = "its record does not have the hash that the tile of level 0 has";
-            self.found.add(Kind::Leaf, Some(leaf), None, what);
+            self.found.add(Difference::new(Kind::Leaf, what).leaf(leaf).values(computed, hash));
         }
-        let said = match Leaf::parse(record) {
-            Ok((Leaf::Entry(entry) | Leaf::Backfill(entry), _)) => return Some((leaf, entry.id)),
-            Ok((said, _)) => said,
-            Err(error) => {
-                self.found.add(Kind::Leaf, Some(leaf), None, error.to_string());
-                return None;
+        match Leaf::parse(record) {
+            Ok((Leaf::Entry(entry), _)) => {
+                Some(EntryOfLeaf { leaf, id: entry.id, may_be_repeated: false })
             }
+            Ok((Leaf::Backfill(entry), _)) => {
+                Some(EntryOfLeaf { leaf, id: entry.id, may_be_repeated: true })
+            }
+            _ => {
+                self.special(&mut lock(leaves).said, leaf, record);
+                None
+            }
+        }
+    }
+
+    /// Adds what a leaf says that is not of an entry.
+    fn special(&self, said: &mut Said, leaf: u64, record: &[u8]) {
+        let wrong = match Leaf::parse(record) {
+            Ok((parsed, _)) => said.add(leaf, parsed).map(str::to_owned),
+            Err(error) => Some(error.to_string()),
         };
-        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        match said {
-            Leaf::Start { last_id, .. } if leaf == 0 => all.last_id = Some(last_id),
-            Leaf::Start { .. } => {
-                self.found.add(Kind::Leaf, Some(leaf), None, "a start after the first leaf");
-            }
-            Leaf::Retention { first_id, last_id, .. } => all.removed.push(first_id..=last_id),
-            Leaf::Lost { first_leaf, last_leaf } => all.lost.push(first_leaf..=last_leaf),
-            _ => {}
+        if let Some(what) = wrong {
+            self.found.add(Difference::new(Kind::Leaf, what).leaf(leaf));
         }
-        None
     }
 
     /// Checks that the tile above a full one has the root of it.
     fn parent(&self, path: TilePath, hashes: &[Hash]) {
         let tile::Kind::Hashes(level) = path.kind() else { return };
-        let above = self.tiles.hash(HEIGHT * (u32::from(level) + 1), path.index());
-        let what = match above {
-            Ok(above) if above == root_of(hashes.iter().copied()) => return,
-            Ok(_) => format!("{path}: the tile above it has another root of it"),
-            Err(error) => format!("{path}: the tile above it: {error}"),
-        };
-        self.found.add(Kind::Tile, None, None, what);
+        let add = |difference: Difference| self.found.add(difference);
+        let root = root_of(hashes.iter().copied());
+        match self.tiles.hash(HEIGHT * (u32::from(level) + 1), path.index()) {
+            Ok(above) if above == root => {}
+            Ok(above) => {
+                let what = format!("{path}: the tile above it has another root of it");
+                add(Difference::new(Kind::Tile, what).values(above, root));
+            }
+            Err(error) => {
+                add(Difference::new(Kind::Tile, format!("{path}: the tile above it: {error}")));
+            }
+        }
     }
 
-    /// Checks that the entries with these leaves and ids are there.
-    fn entries(&self, entries: &[(u64, u64)]) -> Result<(), StoreError> {
-        let mut ids: Vec<u64> = entries.iter().map(|(_, id)| *id).collect();
+    /// The leaves of these that do not have their entries.
+    fn without_entry(&self, entries: &[EntryOfLeaf]) -> Result<Vec<Run>, StoreError> {
+        let mut ids: Vec<u64> = entries.iter().map(|one| one.id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let leaves: HashMap<u64, u64> = self.reader.leaves_of(&ids)?;
+        let leaves = self.reader.leaves_of(&ids)?;
         let mut missing: Vec<Run> = Vec::new();
-        for (leaf, id) in entries {
+        for EntryOfLeaf { leaf, id, may_be_repeated } in entries {
+            let add = |what: String| {
+                self.found.add(Difference::new(Kind::Leaf, what).leaf(*leaf).id(*id));
+            };
             match (leaves.get(id), missing.last_mut()) {
-                (Some(found), _) if found == leaf => {}
-                (Some(found), _) => {
-                    let what = format!("it is of an entry that has the leaf {found}");
-                    self.found.add(Kind::Leaf, Some(*leaf), Some(*id), what);
+                (Some(Some(found)), _) if found == leaf => {}
+                // The later one counts.
+                (Some(Some(found)), _) if *may_be_repeated && found > leaf => {}
+                (Some(Some(found)), _) => {
+                    add(format!("it is of an entry that has the leaf {found}"));
                 }
+                (Some(None), _) => add("it is of an entry that has no leaf".to_owned()),
                 (None, Some(run)) if (run.leaf + run.count, run.id + run.count) == (*leaf, *id) => {
                     run.count += 1;
                 }
                 (None, _) => missing.push(Run { leaf: *leaf, id: *id, count: 1 }),
             }
         }
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.without_entry.extend(missing);
-        Ok(())
+        Ok(missing)
     }
-}
 
-impl Said {
-    /// Notes the entries that are not there, and of which neither the log nor the catalog, by which
-    /// `removed` were, says why.
-    fn missing(&self, removed: Vec<RangeInclusive<u64>>, found: &Findings) {
-        let removed = Ranges::new(self.removed.iter().cloned().chain(removed));
-        let lost = Ranges::new(self.lost.iter().cloned());
-        for Run { leaf, id, count } in &self.without_entry {
-            let mut at = 0;
-            while at < *count {
-                let (leaf, id) = (leaf + at, id + at);
-                let by_id = removed.end(id).map(|end| end - id);
-                match by_id.max(lost.end(leaf).map(|end| end - leaf)) {
-                    Some(explained) => at = at.saturating_add(explained).saturating_add(1),
-                    None => {
-                        let what = "the entry is not there, and nothing says that it was removed";
-                        found.add(Kind::Missing, Some(leaf), Some(id), what);
-                        at += 1;
-                    }
+    /// Notes the leaves whose entries are not there if the log does not say why, and counts the others.
+    pub(super) fn missing(&self, runs: Vec<Run>, gone: &GoneRanges) -> GoneEntries {
+        let mut counts = GoneEntries::default();
+        for (Run { leaf, id, count }, reason) in runs.into_iter().flat_map(|run| run.split(gone)) {
+            match reason {
+                Some(Gone::Removed(RetentionReason::Retention)) => counts.retention += count,
+                Some(Gone::Removed(RetentionReason::Prune)) => counts.prune += count,
+                Some(Gone::Lost) => counts.lost += count,
+                None => {
+                    let what = match count {
+                        1 => "the entry is not there, and no leaf says why".to_owned(),
+                        _ => format!(
+                            "the entries {} are not there, and no leaf says why",
+                            span(&(id..=id + (count - 1)))
+                        ),
+                    };
+                    self.found.add(Difference::new(Kind::Missing, what).leaf(leaf).id(id));
                 }
             }
         }
+        counts
     }
 }
 
-/// Ranges of numbers, in order and apart from one another.
-struct Ranges(Vec<RangeInclusive<u64>>);
+/// A leaf of an entry.
+struct EntryOfLeaf {
+    leaf: u64,
+    id: u64,
+    may_be_repeated: bool,
+}
 
-impl Ranges {
-    fn new(ranges: impl Iterator<Item = RangeInclusive<u64>>) -> Ranges {
-        let mut all: Vec<_> = ranges.collect();
-        all.sort_unstable_by_key(|range| *range.start());
-        let mut apart: Vec<RangeInclusive<u64>> = Vec::new();
-        for range in all {
-            match apart.last_mut() {
-                Some(last) if *range.start() <= last.end().saturating_add(1) => {
-                    *last = *last.start()..=(*last.end()).max(*range.end());
-                }
-                _ => apart.push(range),
-            }
-        }
-        Ranges(apart)
-    }
-
-    /// The end of the range that has the number.
-    fn end(&self, number: u64) -> Option<u64> {
-        let after = self.0.partition_point(|range| *range.start() <= number);
-        let range = after.checked_sub(1).and_then(|at| self.0.get(at))?;
-        range.contains(&number).then_some(*range.end())
-    }
+fn lock(leaves: &Mutex<Leaves>) -> MutexGuard<'_, Leaves> {
+    leaves.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The hashes of a tile.
@@ -246,34 +342,34 @@ fn hashes(tile: &[u8]) -> Vec<Hash> {
     tile.as_chunks().0.iter().copied().map(Hash).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Reads records, mostly one after the other.
+pub(super) struct Records<'a> {
+    tiles: &'a Tiles,
+    leaves: u64,
+    /// The bundle that was read last: its index, its width and its bytes.
+    bundle: Option<(u64, u16, Vec<u8>)>,
+}
 
-    #[test]
-    fn what_the_log_explains_is_not_missing() {
-        let check = |said: &Said, removed: &[RangeInclusive<u64>], expected: &[(u64, u64)]| {
-            let found = Findings { shown: 100, ..Findings::default() };
-            said.missing(removed.to_vec(), &found);
-            let inner = found.inner.into_inner().unwrap();
-            let listed = inner.first.iter().map(|one| (one.leaf.unwrap(), one.id.unwrap()));
-            assert_eq!(listed.collect::<Vec<_>>(), expected);
-            assert_eq!(inner.differences, expected.len() as u64);
-        };
-        let without_entry =
-            vec![Run { leaf: 11, id: 1, count: 5 }, Run { leaf: 20, id: 9, count: 1 }];
-        let said = |removed: &[RangeInclusive<u64>], lost: &[RangeInclusive<u64>]| Said {
-            last_id: None,
-            removed: removed.to_vec(),
-            lost: lost.to_vec(),
-            without_entry: without_entry.clone(),
-        };
-        let all = [(11, 1), (12, 2), (13, 3), (14, 4), (15, 5), (20, 9)];
-        check(&said(&[], &[]), &[], &all);
-        check(&said(&[4..=8], &[]), &[], &[(11, 1), (12, 2), (13, 3), (20, 9)]);
-        check(&said(&[4..=5, 2..=3], &[]), &[6..=9], &all[..1]);
-        check(&said(&[], &[10..=13]), &[5..=5], &[(14, 4), (20, 9)]);
-        check(&said(&[], &[0..=u64::MAX]), &[], &[]);
-        check(&said(&[0..=u64::MAX], &[]), &[], &[]);
+impl<'a> Records<'a> {
+    pub(super) fn new(tree: &'a Tree<'_>) -> Records<'a> {
+        Records { tiles: &tree.tiles, leaves: tree.leaves, bundle: None }
+    }
+
+    /// The record of a leaf. `None` if the files do not have it.
+    pub(super) fn of(&mut self, leaf: u64) -> Result<Option<&[u8]>, StoreError> {
+        if leaf >= self.leaves {
+            return Ok(None);
+        }
+        let index = leaf / FULL;
+        if self.bundle.as_ref().is_none_or(|(read, ..)| *read != index) {
+            let path = TilePath::new(tile::Kind::Entries, index, self.tiles.size());
+            let Some(path) = path else { return Ok(None) };
+            let bytes = self.tiles.file(&path)?.unwrap_or_default();
+            self.bundle = Some((index, path.width(), bytes));
+        }
+        let Some((_, width, bundle)) = &self.bundle else { return Ok(None) };
+        let records = tile::entries(bundle, *width)?;
+        let at = usize::try_from(leaf % FULL).unwrap_or(usize::MAX);
+        Ok(records.get(at).copied())
     }
 }

@@ -185,14 +185,18 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_map((after, limit), change)?.collect()
     }
 
-    /// The entries among `ids` that changed at any time, also those whose newer versions are in their
-    /// segments by now.
-    pub(in crate::store) fn ever_changed(
+    /// The number of the last change of each entry among `ids` that ever changed, also of those whose
+    /// newer versions are in their segments by now.
+    pub(in crate::store) fn last_changes(
         &self,
         ids: &RangeInclusive<u64>,
-    ) -> rusqlite::Result<BTreeSet<u64>> {
-        let sql = "SELECT DISTINCT entry FROM changes WHERE entry BETWEEN ?1 AND ?2";
-        self.0.prepare_cached(sql)?.query_map((ids.start(), ids.end()), |row| row.get(0))?.collect()
+    ) -> rusqlite::Result<HashMap<u64, u64>> {
+        let sql = "SELECT entry, max(change) FROM changes WHERE entry BETWEEN ?1 AND ?2
+                   GROUP BY entry";
+        self.0
+            .prepare_cached(sql)?
+            .query_map((ids.start(), ids.end()), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
     }
 
     /// The number of the last change, 0 if there is none.

@@ -127,10 +127,7 @@ impl EventLeaves {
             for (id, entry) in entries(&reader, some)? {
                 let Some((_, salt)) = entry.leaf else { continue };
                 let change = last.get(&id).copied().unwrap_or(until);
-                let shown = entry.hidden_by.unwrap_or(0);
-                let (verdict, key, input) = (entry.record.verdict, key(&entry), input(&entry));
-                let input = salted(&salt, input.as_bytes());
-                leaves.push((change, Leaf::Verdict { id, change, verdict, key, shown, input }));
+                leaves.push((change, verdict(id, change, &entry, &salt)));
             }
         }
         leaves.sort_unstable_by_key(|(change, _)| *change);
@@ -158,7 +155,7 @@ impl EventLeaves {
             return Ok(false);
         }
         let end = reader.end_of_segment(first)?.min(first.saturating_add(MOST - 1));
-        let (mut leaves, mut salts) = (Vec::new(), Vec::new());
+        let (mut leaves, mut salts, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         'slices: for from in (first..=end).step_by(AT_ONCE) {
             let ids: Vec<u64> = (from..=end).take(AT_ONCE).collect();
             for (id, entry) in entries(&reader, &ids)? {
@@ -174,6 +171,11 @@ impl EventLeaves {
                     input: salted(&salt, input(&entry).as_bytes()),
                     key: key(&entry),
                 }));
+                if entry.hidden_by.is_some() {
+                    let change = catalog.overlay().last_change_of(&(id..=id));
+                    let change = change.doing("read the changes", catalog.path())?;
+                    hidden.push(verdict(id, change, &entry, &salt));
+                }
                 salts.push(salt);
             }
         }
@@ -183,6 +185,9 @@ impl EventLeaves {
             return Ok(true);
         }
         let first_leaf = self.add(leaves, salts.clone())?;
+        if !hidden.is_empty() {
+            self.add(hidden, Vec::new())?;
+        }
         catalog.enter_backfill(&Backfill { first_id: first, first_leaf, salts })?;
         Ok(true)
     }
@@ -239,6 +244,18 @@ fn line(reader: &Reader, id: u64, entry: &WholeEntry, salt: &Salt) -> Result<Sha
         context.update(&piece);
     }
     Ok(sha256(&context.finish()))
+}
+
+/// What an entry is after the change with this number.
+fn verdict(id: u64, change: u64, entry: &WholeEntry, salt: &Salt) -> Leaf {
+    Leaf::Verdict {
+        id,
+        change,
+        verdict: entry.record.verdict,
+        key: key(entry),
+        shown: entry.hidden_by.unwrap_or(0),
+        input: salted(salt, input(entry).as_bytes()),
+    }
 }
 
 /// The thumbprint of the key that verified an entry, if it is valid.

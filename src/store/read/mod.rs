@@ -14,6 +14,7 @@ mod extension_names;
 pub(in crate::store) mod follow;
 pub(in crate::store) mod leaves;
 mod lines;
+pub(in crate::store) mod listed;
 pub(in crate::store) mod logged;
 mod merge;
 mod neighbours;

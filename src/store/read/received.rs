@@ -41,7 +41,7 @@ impl Reader {
     /// The leaves of the first of these entries, which are in order of id: of as many as are read
     /// at once. Empty if the first does not exist.
     pub fn entries_in_log(&self, ids: &[u64]) -> Result<Vec<EntryInLog>, StoreError> {
-        self.of_first_segment(ids, |database, ids| {
+        let mut found = self.of_first_segment(ids, |database, ids| {
             let sql = "SELECT reason IS 'line_too_long' FROM entries WHERE id = ?1";
             let mut select = database.prepare_cached(sql)?;
             let mut found = Vec::new();
@@ -51,7 +51,12 @@ impl Reader {
                 found.push(EntryInLog { id: *id, leaf: leaves::of(database, *id)?, is_long });
             }
             Ok(found)
-        })
+        })?;
+        for entry in found.iter_mut().filter(|entry| entry.leaf.is_none()) {
+            // It may have got its leaf after it was stored.
+            entry.leaf = self.leaf_of(entry.id)?;
+        }
+        Ok(found)
     }
 
     /// The first of these entries, which are in order of id: as many as may be read at once. Empty

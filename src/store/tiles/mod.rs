@@ -9,6 +9,7 @@
 //! beyond it counts for nothing: it is written again. Here nothing is known of segments:
 //! `maintain::tiles` derives the files from the leaves that were committed there.
 
+mod lengths;
 mod records;
 mod stream;
 mod writer;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+pub use self::lengths::StreamLength;
 pub(in crate::store) use self::records::RecordBytes;
 pub(in crate::store) use self::writer::TileWriter;
 

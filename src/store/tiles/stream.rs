@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -35,6 +36,22 @@ impl Stream {
 
     fn path(&self, number: u64) -> PathBuf {
         self.folder.join(file_name(number))
+    }
+
+    /// The number of bytes that are there, up to the first file that is missing or not full.
+    pub(super) fn length(&self) -> Result<u64, StoreError> {
+        let mut length: u64 = 0;
+        for path in (0..).map(|number| self.path(number)) {
+            let bytes = match fs::metadata(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                found => found.doing("look at", &path)?.len(),
+            };
+            length = length.saturating_add(bytes);
+            if bytes != FILE {
+                break;
+            }
+        }
+        Ok(length)
     }
 
     /// Reads `length` bytes from the byte `start`. The caller limits `length`.

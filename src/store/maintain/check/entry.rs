@@ -45,13 +45,13 @@ struct More {
 }
 
 /// Entries of a segment in their current versions.
-pub(super) struct Slice {
+pub(super) struct Part {
     pub(super) entries: Vec<Recorded>,
     /// The id after them.
     pub(super) next: u64,
 }
 
-/// The overlaid entries of a slice.
+/// The overlaid entries among some ids.
 pub(super) struct Overlaid {
     /// Their current versions; `None` for hidden entries.
     now: HashMap<u64, Option<Recorded>>,
@@ -74,13 +74,13 @@ impl Overlaid {
     }
 }
 
-impl Slice {
+impl Part {
     /// Reads the first of these entries of a segment, as many as the budget allows.
     pub(super) fn read(
         segment: &Database,
         ids: RangeInclusive<u64>,
         Overlaid { mut now, end }: Overlaid,
-    ) -> rusqlite::Result<Slice> {
+    ) -> rusqlite::Result<Part> {
         let next = end.unwrap_or(ids.end().saturating_add(1));
         let ids: Vec<u64> = (*ids.start()..next).collect();
         let (read, left) = Budget::new().split(segment, &ids)?;
@@ -97,7 +97,7 @@ impl Slice {
                 None => Recorded { found, ..one },
             });
         }
-        Ok(Slice { entries, next: left.first().copied().unwrap_or(next) })
+        Ok(Part { entries, next: left.first().copied().unwrap_or(next) })
     }
 }
 

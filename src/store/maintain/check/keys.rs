@@ -1,5 +1,5 @@
 //! The keys that may verify an entry: those of the sources of its input, unless a key had retired
-//! when the entry was received.
+//! when the entry was received; or those that the caller gives, for every entry.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,12 +12,17 @@ use crate::store::catalog::retirements;
 use crate::store::catalog::sightings::{self, Sighting, Source};
 use crate::store::error::StoreError;
 
-/// All keys that were ever seen, for each time of receipt from which another period of retirement is
-/// in force.
-pub(super) struct Trusted(Vec<(Millis, Judged)>);
+/// The keys that signatures are verified with.
+pub(super) enum Trusted {
+    /// All keys that were ever seen, for each time of receipt from which another period of retirement
+    /// is in force.
+    Seen(Vec<(Millis, Judged)>),
+    /// The same keys for all entries.
+    Given(Arc<KeySet>),
+}
 
 /// The keys under one period of retirement, by input.
-struct Judged {
+pub(super) struct Judged {
     inputs: HashMap<String, Lasting>,
     all: Lasting,
 }
@@ -52,22 +57,31 @@ impl Trusted {
         let retirements = retirements::all(catalog)?;
         let judged = |period| Judged::new(&keys, &sources, &inputs, period);
         let each = retirements.each().iter().map(|(from, period)| (*from, judged(*period)));
-        Ok(Trusted(each.collect()))
-    }
-
-    fn at(&self, received_at: Millis) -> Option<&Judged> {
-        let in_force = self.0.iter().rev().find(|(from, _)| *from <= received_at);
-        in_force.or(self.0.first()).map(|(_, judged)| judged)
+        Ok(Trusted::Seen(each.collect()))
     }
 
     /// The keys that verify what `input` received at `received_at`.
     pub(super) fn of(&self, input: &str, received_at: Millis) -> Option<&KeySet> {
-        self.at(received_at)?.of(input, received_at)
+        self.select(received_at, |judged| judged.of(input, received_at))
     }
 
     /// The keys of all sources, because an input may have had other sources before.
     pub(super) fn any(&self, received_at: Millis) -> Option<&KeySet> {
-        self.at(received_at)?.all.at(received_at)
+        self.select(received_at, |judged| judged.all.at(received_at))
+    }
+
+    fn select<'a>(
+        &'a self,
+        received_at: Millis,
+        of: impl FnOnce(&'a Judged) -> Option<&'a KeySet>,
+    ) -> Option<&'a KeySet> {
+        match self {
+            Trusted::Given(keys) => Some(keys),
+            Trusted::Seen(each) => {
+                let in_force = each.iter().rev().find(|(from, _)| *from <= received_at);
+                in_force.or(each.first()).and_then(|(_, judged)| of(judged))
+            }
+        }
     }
 }
 
@@ -134,7 +148,7 @@ mod tests {
             )
         };
         let from = |at: i64, period: u64| (Millis::saturating(at), judged(period));
-        let trusted = Trusted(vec![from(0, 50), from(1000, 2000)]);
+        let trusted = Trusted::Seen(vec![from(0, 50), from(1000, 2000)]);
         let kids = |set: Option<&KeySet>| -> Vec<String> {
             let mut kids: Vec<_> =
                 set.unwrap().keys().iter().map(|key| key.kid().to_owned()).collect();
