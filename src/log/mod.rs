@@ -12,12 +12,14 @@
 //! - [`status`]: how they stand.
 //! - [`witness`]: cosignatures of others. [`timestamp`]: time stamps. [`party`]: what both need.
 //! - [`check`]: compares the whole store with its tiles and checkpoints.
+//! - [`coverage`]: which times are proved complete, and when there was no receiver.
 //!
 //! The formats are in [`tlog`](crate::tlog).
 
 pub(crate) mod anchors;
 pub(crate) mod check;
 pub(crate) mod checkpoints;
+pub(crate) mod coverage;
 mod error;
 pub(crate) mod key;
 pub(crate) mod party;

@@ -42,6 +42,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 pub use catalog::archived::Archived;
+pub use catalog::coverage::{Reconciled, ReconciledRange, Scope, Uptime};
 pub use catalog::gaps::Gap;
 pub use catalog::outputs::{OutputCursor, OutputCursors, Position};
 pub use catalog::quarantine::{Dropped, Quarantined};
@@ -344,6 +345,24 @@ impl Store {
         let message = Message::Leaves { leaves: vec![leaf], salts: Vec::new(), reply };
         self.writer.send(message).map_err(|_| StoreError::Closing)?;
         added.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Records that the store was compared with Konnect, and returns the leaf that says so. Blocks until
+    /// it is on disk.
+    pub fn record_reconciled(&self, reconciled: &Reconciled) -> Result<u64, StoreError> {
+        let leaf = self.append_leaf(reconciled.leaf())?;
+        self.catalog().record_reconciled(leaf, reconciled)?;
+        Ok(leaf)
+    }
+
+    /// Records that a run of `serve` begins, and returns the number of the record.
+    pub fn begin_uptime(&self, uptime: &Uptime) -> Result<i64, StoreError> {
+        self.catalog().begin_uptime(uptime)
+    }
+
+    /// Records a sign of life of a run of `serve`.
+    pub fn extend_uptime(&self, number: i64, last_seen_at: Millis) -> Result<(), StoreError> {
+        self.catalog().extend_uptime(number, last_seen_at)
     }
 
     /// Writes the files of the log for all leaves that are committed, and returns their number. Blocks

@@ -103,7 +103,7 @@ pub enum Leaf {
     Reconcile {
         /// The beginning of the range that was compared.
         since: Millis,
-        /// Its end.
+        /// The first millisecond after it.
         until: Millis,
         /// The number of entries that the API had in it.
         compared: u64,

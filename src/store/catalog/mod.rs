@@ -10,8 +10,10 @@
 //!   [`repairs`]: what `store repair` did.
 //! - [`journal`]: how far a journal was read, and the id of the store. [`archived`]: which segments are
 //!   in the archive.
+//! - [`coverage`]: when `serve` ran, and what was compared with Konnect.
 
 pub(in crate::store) mod archived;
+pub(in crate::store) mod coverage;
 pub(in crate::store) mod gaps;
 pub(in crate::store) mod journal;
 pub(in crate::store) mod logged;

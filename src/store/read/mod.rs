@@ -9,6 +9,7 @@
 
 pub(in crate::store) mod archive;
 pub mod counts;
+mod coverage;
 mod damaged;
 mod extension_names;
 pub(in crate::store) mod follow;

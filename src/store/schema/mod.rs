@@ -52,6 +52,8 @@ pub(in crate::store) const SEGMENT_WITH_ORIGINS: usize = 4;
 pub(in crate::store) const SEGMENT_WITH_SPELLINGS: usize = 2;
 /// The first version of the catalog that knows what the log has.
 pub(in crate::store) const CATALOG_WITH_LEAVES: usize = 12;
+/// The first version of the catalog that has `uptime` and `reconciles`.
+pub(in crate::store) const CATALOG_WITH_COVERAGE: usize = 12;
 /// The first version of the catalog that knows in which archive a segment is.
 pub(in crate::store) const CATALOG_WITH_PLACES: usize = 11;
 /// The first version of the catalog that has an id of the store, `max_stored_at`, and the tables of the

@@ -23,3 +23,23 @@ CREATE TABLE backfills (
     first_leaf INTEGER NOT NULL,
     salts      BLOB    NOT NULL -- 16 bytes for each
 );
+
+-- When `serve` ran, by its clock. A run has one row, and another one each time its clock was set or it
+-- stood still.
+CREATE TABLE uptime (
+    number       INTEGER PRIMARY KEY,
+    started_at   INTEGER NOT NULL,
+    last_seen_at INTEGER NOT NULL,
+    has_receiver INTEGER NOT NULL, -- 1: it received deliveries itself
+    has_journal  INTEGER NOT NULL, -- 1: it read a journal, into which other receivers put deliveries
+    is_clock_set INTEGER NOT NULL  -- 1: it goes on with the row before, and the clock was set
+);
+
+-- Ranges that were compared with Konnect. What was found is in the leaf.
+CREATE TABLE reconciles (
+    leaf   INTEGER PRIMARY KEY,
+    region TEXT    NOT NULL, -- or the URL of the API
+    portal TEXT,             -- the id of the Dev Portal; NULL: the organization
+    since  INTEGER NOT NULL,
+    until  INTEGER NOT NULL  -- the first millisecond after the range
+);
