@@ -19,7 +19,7 @@ pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{TaskError, drop_bodies, perform, retry, seal};
 
 use crate::receiver::fault::{Fault, FaultCount, PlannedFault};
-use crate::store::{Directory, Resealed};
+use crate::store::{Directory, Reconciled, Resealed};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -54,6 +54,8 @@ pub(crate) enum Task {
     ClearFaults { input: Option<String> },
     /// Give up the object of the journal at which an epoch is stopped.
     SkipObject { epoch: u64, number: u64 },
+    /// Record the result of a comparison with Konnect.
+    RecordReconciled { reconciled: Reconciled },
 }
 
 /// The result of a task. The names in JSON are older than those here; an older program may be at the

@@ -7,9 +7,11 @@ use bytes::Bytes;
 
 use super::{Task, TaskReport};
 use crate::clock::now;
+use crate::entry::Millis;
 use crate::ingest::Batch;
 use crate::journal::ObjectId;
 use crate::keys::KeyRing;
+use crate::log::coverage::Covered;
 use crate::random;
 use crate::receiver::ReceiverLimits;
 use crate::receiver::body::{Codings, decode};
@@ -17,7 +19,9 @@ use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::{FaultError, PlannedFault};
 use crate::receiver::storing::StoreSink;
 use crate::source::journal::skip::{SkipError, Skipper};
-use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
+use crate::store::{
+    Appended, Delivery, Judge, Quarantined, Reconciled, Store, StoreError, StoredBatch,
+};
 
 /// Why a task failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,7 @@ pub(crate) fn perform(
         Task::SkipObject { epoch, number } => {
             skipper.ok_or(TaskError::NoJournal)?.skip(ObjectId { epoch, number })?
         }
+        Task::RecordReconciled { reconciled } => record_reconciled(store, &reconciled)?,
         Task::ClearFaults { input } => cleared_faults(&faults.clear(input.as_deref())?),
     })
 }
@@ -86,6 +91,17 @@ fn cleared_faults(cleared: &[PlannedFault]) -> TaskReport {
         lines.push("no faults".to_owned());
     }
     TaskReport { lines, ..TaskReport::default() }
+}
+
+/// Records the result of a comparison with Konnect in the log.
+fn record_reconciled(store: &Store, reconciled: &Reconciled) -> Result<TaskReport, StoreError> {
+    let leaf = store.record_reconciled(reconciled)?;
+    let Reconciled { scope, since, until, missing, fetched, .. } = reconciled;
+    let (since, until) = (Millis::saturating(*since), Millis::saturating(*until));
+    let covered = Covered::of(scope, *missing, *fetched);
+    let lines =
+        vec![format!("leaf {leaf} of the log: {scope} is {covered} from {since} to {until}")];
+    Ok(TaskReport { lines, ..TaskReport::default() })
 }
 
 /// Closes the live segment, and seals all closed segments.

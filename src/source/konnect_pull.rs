@@ -14,15 +14,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::late;
 use crate::clock::now;
 use crate::entry::time::DAY;
-use crate::entry::{Format, Millis, VerdictName};
+use crate::entry::{Format, Millis};
 use crate::ingest::{Batch, Caps, ExpectedIds};
-use crate::konnect::client::{ApiError, Client, LONGEST_RETENTION, PULL_PAGE, Pages, PullFilter};
-use crate::konnect::reconcile::{Keys, PartError, Parts, Pulled, StoredEntry, candidates, compare};
+use crate::konnect::client::{ApiError, Client, LISTED_LATE, LONGEST_RETENTION};
+use crate::konnect::reconcile::{
+    Keys, PartError, Pulled, StoredEntry, candidates, compare, pull_parts, vouches,
+};
 use crate::net::Shutdown;
 use crate::private_file;
 use crate::search;
@@ -60,10 +61,6 @@ struct Progress {
     #[serde(default)]
     compared: Option<Position>,
 }
-
-/// The time that an entry may take until it is listed, in milliseconds. A pull begins this much
-/// before the end of the last one.
-const LISTED_LATE: i64 = 10 * 60 * 1000;
 
 /// The maximum number of entries in a delivery of a source.
 const MOST: usize = 1000;
@@ -159,24 +156,16 @@ impl KonnectPull {
 
     /// Stores the missing entries of a range, and returns their number.
     async fn pull(&self, since: Millis, until: Millis) -> Result<u64, PullError> {
-        let filter = PullFilter { since, until, kind: None, page: PULL_PAGE };
-        let (mut pages, mut parts, mut after) = (Pages::default(), Parts::default(), None);
         let mut stored = 0;
-        loop {
-            let (page, next): (Vec<Box<RawValue>>, _) =
-                self.client.pull(&filter, after.as_deref(), &mut pages).await?;
-            let read: Vec<_> = page.iter().filter_map(|entry| Pulled::read(entry.get())).collect();
-            if let unread @ 1.. = page.len() - read.len() {
-                let source = &self.settings.name;
-                tracing::warn!(source, unread, "entries without a time cannot be compared");
-            }
-            let part = parts.add(read, next.is_none())?;
+        let unread = pull_parts(&self.client, since, until, |part| -> Result<(), PullError> {
             stored += tokio::task::block_in_place(|| self.store_missing(part))?;
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(stored),
-            }
+            Ok(())
+        });
+        if let unread @ 1.. = unread.await? {
+            let source = &self.settings.name;
+            tracing::warn!(source, unread, "entries without a time cannot be compared");
         }
+        Ok(stored)
     }
 
     /// Stores the entries that the store lacks, and returns their number.
@@ -203,14 +192,12 @@ impl KonnectPull {
         Ok(count)
     }
 
-    /// The stored entries that may be these, pulled ones too. A line that nobody verified may be a forged
-    /// copy: it stands for an entry only if it says the same.
+    /// The stored entries that may be these, pulled ones too.
     fn stored(&self, pulled: &[Pulled]) -> Result<Vec<StoredEntry>, StoreError> {
         let keys = Keys::of(pulled);
-        candidates(&self.reader, pulled, |record, identity| match (record.format, record.verdict) {
-            (Some(Format::Pulled), _) | (_, VerdictName::Valid) => keys.has(identity),
-            (_, VerdictName::Unsigned | VerdictName::NoKey) => keys.has_exactly(identity),
-            (_, VerdictName::Invalid | VerdictName::Malformed) => false,
+        candidates(&self.reader, pulled, |record, identity| match record.format {
+            Some(Format::Pulled) => keys.has(identity),
+            _ => vouches(&keys, identity, record.verdict),
         })
     }
 

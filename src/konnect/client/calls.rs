@@ -36,6 +36,9 @@ pub(crate) const PULL_PAGE: usize = 1000;
 /// The longest time that Konnect is thought to keep entries, in milliseconds: two years.
 pub(crate) const LONGEST_RETENTION: i64 = 2 * 366 * DAY;
 
+/// The longest time that an entry is thought to take until it is listed, in milliseconds.
+pub(crate) const LISTED_LATE: i64 = 10 * 60 * 1000;
+
 /// How exactly the time before the oldest entry is found, in milliseconds.
 const STEP: i64 = 60 * 1000;
 

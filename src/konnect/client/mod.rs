@@ -27,7 +27,7 @@ use crate::konnect::deliver::RetryPolicy;
 use crate::net::{self, ClientError};
 use crate::settings::Secret;
 
-pub(crate) use calls::{LONGEST_RETENTION, PULL_PAGE, PullFilter};
+pub(crate) use calls::{LISTED_LATE, LONGEST_RETENTION, PULL_PAGE, PullFilter};
 pub(crate) use pages::Pages;
 
 /// The maximum size of a response in bytes. A page of 1,000 entries fits.
@@ -73,6 +73,13 @@ impl Hosts {
     /// The host for everything else.
     pub(crate) fn regional(&self) -> &str {
         &self.regional
+    }
+
+    /// The name of the region, or the URL of an API that is not Konnect's.
+    pub(crate) fn region(&self) -> &str {
+        let host = self.regional.strip_prefix("https://");
+        let region = host.and_then(|host| host.strip_suffix(".api.konghq.com"));
+        region.unwrap_or(&self.regional)
     }
 }
 

@@ -171,3 +171,11 @@ async fn a_pull_names_its_range() {
                     &filter%5Btype%5D=authentication HTTP/1.1\r\n";
     assert!(api.asked()[0].starts_with(expected), "{:?}", api.asked());
 }
+
+#[test]
+fn a_region_has_its_name_and_another_api_its_url() {
+    let region = |url: &str| Hosts::at(&url.parse().unwrap()).region().to_owned();
+    assert_eq!(Hosts::of(&"eu".parse().unwrap()).region(), "eu");
+    assert_eq!(region("https://us.api.konghq.com/"), "us");
+    assert_eq!(region("http://127.0.0.1:8490"), "http://127.0.0.1:8490");
+}

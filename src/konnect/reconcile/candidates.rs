@@ -1,8 +1,8 @@
 //! Reads the stored entries that may match pulled ones.
 
 use super::{EntryIdentity, Pulled, StoredEntry};
+use crate::entry::Record;
 use crate::entry::record::Origin;
-use crate::entry::{Record, VerdictName};
 use crate::search::Filter;
 use crate::store::{Reader, StoreError, TimeRange};
 
@@ -28,9 +28,8 @@ pub(crate) fn candidates(
                 (EntryIdentity::of_record(record), &record.origin)
                 && is_one(record, &identity)
             {
-                let (delivery_count, invalid) =
-                    (*delivery_count, record.verdict == VerdictName::Invalid);
-                all.push(StoredEntry { identity, delivery_count, invalid });
+                let (delivery_count, verdict) = (*delivery_count, record.verdict);
+                all.push(StoredEntry { identity, delivery_count, verdict });
             }
         }
     }

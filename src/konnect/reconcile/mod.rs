@@ -7,9 +7,13 @@
 //!
 //! The same line is stored once, however often it was delivered. So a stored entry matches as many
 //! identical pulled entries as it was delivered times.
+//!
+//! [`Tally`] counts what a comparison proves, for the log.
 
 mod candidates;
+mod list;
 mod parts;
+mod tally;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,10 +21,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::entry::{Fields, Kind, Millis, Record};
+use crate::entry::{Fields, Kind, Millis, Record, VerdictName};
 
 pub(crate) use self::candidates::candidates;
+pub(crate) use self::list::pull_parts;
 pub(crate) use self::parts::{PartError, Parts};
+pub(crate) use self::tally::{Tally, vouches};
 
 /// A pulled entry. It is written down as the API returned it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,8 +57,7 @@ pub(crate) struct StoredEntry {
     pub(crate) identity: EntryIdentity,
     /// The number of deliveries.
     pub(crate) delivery_count: u64,
-    /// Whether the verdict is `invalid`.
-    pub(crate) invalid: bool,
+    pub(crate) verdict: VerdictName,
 }
 
 /// The result of a comparison.
@@ -242,8 +247,8 @@ pub(crate) fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison
         order(one).cmp(&order(other))
     });
     let same = |identity: &EntryIdentity| (identity.kind, identity.at, identity.trace_id.clone());
-    let invalid: HashSet<_> =
-        stored.iter().filter(|one| one.invalid).map(|one| same(&one.identity)).collect();
+    let invalid = stored.iter().filter(|one| one.verdict == VerdictName::Invalid);
+    let invalid: HashSet<_> = invalid.map(|one| same(&one.identity)).collect();
     let altered = missing.iter().filter(|one| invalid.contains(&same(&one.identity))).count();
     Comparison { missing, altered }
 }

@@ -14,7 +14,7 @@ fn stored(event: &Event) -> StoredEntry {
     let mut fields = Fields::default();
     event.fields().into_iter().for_each(|(name, value)| fields.restore(name, value));
     let identity = EntryIdentity::of(Kind::of(Some(&event.name)), event.at, &fields);
-    StoredEntry { identity, delivery_count: 1, invalid: false }
+    StoredEntry { identity, delivery_count: 1, verdict: VerdictName::Valid }
 }
 
 /// The same entry as the API shows it.
@@ -130,7 +130,7 @@ fn another_outcome_is_another_entry() {
         // An authentication's outcome is its name, which stays.
         let counts = is_outcome && Kind::of(Some(&event.name)) != Kind::Authentication;
         check(&[pulled(&event)], &[stored(&tampered)], usize::from(counts));
-        let invalid = StoredEntry { invalid: true, ..stored(&tampered) };
+        let invalid = StoredEntry { verdict: VerdictName::Invalid, ..stored(&tampered) };
         let found = compare(vec![pulled(&event)], &[invalid]);
         assert_eq!(found.altered, usize::from(counts));
     }

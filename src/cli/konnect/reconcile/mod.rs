@@ -4,10 +4,12 @@
 //!   got, so that it can be resumed.
 //! - `portal`: the entries of a Dev Portal cannot be pulled, so the range is replayed. New entries
 //!   from the replay were missing.
+//! - `record`: the result is recorded for `vidimus log coverage`.
 
 mod organization;
 mod portal;
 mod progress;
+mod record;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +35,8 @@ use crate::store::{Reader, TimeRange};
 /// starts the replay at once. Entries that are older than what Konnect gives now cannot be fetched.
 /// With --portal or --all-portals the range is replayed at once and the new entries are counted,
 /// because the entries of a Dev Portal cannot be pulled.
+///
+/// If `vidimus serve` runs on the store, it records the result for `vidimus log coverage`.
 ///
 /// Exit codes: 0 nothing is missing (any more), 1 entries are missing.
 #[derive(Args)]
@@ -99,14 +103,15 @@ impl Reconcile {
         if let Some(keeps) = self.retention.or(self.access.settings()?.retention) {
             let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
             let at = Millis::saturating(now().get().saturating_sub(keeps));
-            return Ok(Horizon { at, is_configured: true });
+            return Ok(Horizon { at, is_known: true, is_configured: true });
         }
         // The pull has the organization's entries only.
         let oldest = match scope {
             WebhookScope::Organization => client.oldest(since, now()).await?,
             WebhookScope::Portal(_) => None,
         };
-        Ok(Horizon { at: oldest.unwrap_or(since), is_configured: false })
+        let is_known = oldest.is_some();
+        Ok(Horizon { at: oldest.unwrap_or(since), is_known, is_configured: false })
     }
 }
 
@@ -114,6 +119,8 @@ impl Reconcile {
 #[derive(Clone, Copy, Debug)]
 struct Horizon {
     at: Millis,
+    /// Whether it was found at all.
+    is_known: bool,
     /// Whether the user says so. Otherwise it is the time of the oldest entry that Konnect gives, and
     /// there may have been none before it.
     is_configured: bool,
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn a_replay_has_whole_seconds_within_the_retention() {
         let at = |millis: i64| Millis::saturating(1_747_426_194_000 + millis);
-        let horizon = Horizon { at: at(1_500), is_configured: true };
+        let horizon = Horizon { at: at(1_500), is_known: true, is_configured: true };
         let check = |first: i64, last: i64, now: i64, (start, end): (i64, i64)| {
             let range = Range { since: at(0), until: at(99_000), horizon };
             let found = range.covering_replay(at(first), at(last), at(now));

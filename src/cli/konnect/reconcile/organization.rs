@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::progress::Progress;
+use super::record::record;
 use super::{Range, Reconcile, report_old_range};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::konnect::pull;
@@ -15,9 +16,11 @@ use crate::clock::now;
 use crate::entry::{Format, Millis, Record, VerdictName};
 use crate::konnect::api::{ReplayRange, ReplayStatus, WebhookScope};
 use crate::konnect::client::{Client, PULL_PAGE, Pages, PullFilter};
-use crate::konnect::reconcile::{EntryIdentity, Keys, Pulled, StoredEntry, candidates, compare};
+use crate::konnect::reconcile::{
+    EntryIdentity, Keys, Pulled, StoredEntry, Tally, candidates, compare,
+};
 use crate::search::Filter;
-use crate::store::Reader;
+use crate::store::{Reader, Scope};
 
 /// The age in milliseconds below which an entry may still arrive.
 const ON_ITS_WAY: i64 = 30_000;
@@ -49,10 +52,15 @@ pub(super) async fn reconcile(
             progress.pulled
         ));
     }
+    let (is_resumed, asked_at) = (resumed.is_some(), now());
     let mut progress = resumed.unwrap_or_else(|| Progress::new(api, since, until));
     let since = Millis::saturating(progress.since);
     let horizon = wanted.horizon(client, &WebhookScope::Organization, since).await?;
     let range = Range { since, until: Millis::saturating(progress.until), horizon };
+    if !is_resumed {
+        let oldest = horizon.is_known.then_some(horizon.at);
+        progress.tally = Tally::new(since, range.until, oldest, asked_at);
+    }
     let comparison = Walk { wanted, client, reader, range };
     comparison.run(&mut progress).await?;
     comparison.conclude(&progress).await
@@ -84,6 +92,9 @@ impl Walk<'_> {
             let count = page.len();
             let read: Vec<_> = page.iter().filter_map(|one| Pulled::read(one.get())).collect();
             progress.unread += count - read.len();
+            if let Some(tally) = &mut progress.tally {
+                tally.add_unread(count - read.len());
+            }
             progress.pulled += read.len();
             let part = progress.parts.add(read, next.is_none())?;
             let is_part = !part.is_empty();
@@ -106,6 +117,9 @@ impl Walk<'_> {
             return Ok(());
         }
         let stored = self.stored(&part)?;
+        if let Some(tally) = &mut progress.tally {
+            tally.add(&part, &stored);
+        }
         let all = if self.wanted.replay { part.clone() } else { Vec::new() };
         let found = compare(part, &stored);
         let horizon = self.range.horizon.at;
@@ -179,6 +193,7 @@ impl Walk<'_> {
             ));
         }
         let is_whole = progress.old == 0 && !is_gap;
+        let mut fetched = 0;
         let exit = match progress.replayable {
             None if is_whole => Exit::Done,
             None => Exit::Negative,
@@ -186,8 +201,10 @@ impl Walk<'_> {
                 let (first, last) = (Millis::saturating(first), Millis::saturating(last));
                 let replay = self.range.covering_replay(first, last, now());
                 match self.wanted.replay {
-                    true if self.fetch(&replay, progress).await? == 0 && is_whole => Exit::Done,
-                    true => Exit::Negative,
+                    true => {
+                        let left = self.fetch(&replay, progress, &mut fetched).await?;
+                        if left == 0 && is_whole { Exit::Done } else { Exit::Negative }
+                    }
                     false => {
                         tell("to fetch the missing entries:");
                         tell(format_args!("    {}", self.command(&replay)));
@@ -196,6 +213,9 @@ impl Walk<'_> {
                 }
             }
         };
+        let scope = Scope { region: self.client.hosts().region().to_owned(), portal: None };
+        let result = progress.tally.as_ref().map(|tally| tally.result(scope, fetched));
+        record(&self.wanted.access, result);
         if let Some(path) = wanted_file(self.wanted) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -254,12 +274,18 @@ impl Walk<'_> {
     }
 
     /// Starts the replay, waits for the missing entries, and tells the result. Returns the number of
-    /// entries that are still missing.
-    async fn fetch(&self, replay: &ReplayRange, progress: &Progress) -> Result<usize, Failure> {
+    /// entries that are still missing. `fetched` becomes the number of those that count for the proof.
+    async fn fetch(
+        &self,
+        replay: &ReplayRange,
+        progress: &Progress,
+        fetched: &mut u64,
+    ) -> Result<usize, Failure> {
         let scope = WebhookScope::Organization;
         let deadline = Instant::now() + self.wanted.wait;
         let awaited = &progress.awaited;
         let before = self.still_missing(awaited)?;
+        let unproved = self.unproved(progress)?;
         self.client.start_replay(&scope, replay).await?;
         let job = wait_for_replay(self.client, &scope, deadline).await?;
         // Entries that the job has sent may be in a delivery that is still running.
@@ -272,6 +298,7 @@ impl Walk<'_> {
             tokio::time::sleep(LOOK).await;
             left = self.still_missing(awaited)?;
         }
+        *fetched = unproved.saturating_sub(self.unproved(progress)?);
         tell(format_args!(
             "replay {}: {} of {before} arrived, {left} are still missing",
             word(job.status),
@@ -298,6 +325,12 @@ impl Walk<'_> {
         let stored = self.stored(awaited)?;
         let found = compare(awaited.to_vec(), &stored).missing;
         Ok(found.iter().filter(|one| one.identity.at >= self.range.horizon.at).count())
+    }
+
+    /// The number of awaited entries that are missing for the proof.
+    fn unproved(&self, progress: &Progress) -> Result<u64, Failure> {
+        let Some(tally) = &progress.tally else { return Ok(0) };
+        Ok(tally.missing_of(&progress.awaited, &self.stored(&progress.awaited)?))
     }
 
     fn command(&self, replay: &ReplayRange) -> String {

@@ -4,18 +4,20 @@
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::record::record;
 use super::{Range, Reconcile, report_old_range};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::konnect::waiting::{LOOK, wait_for_replay, word};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, tell};
+use crate::clock::now;
 use crate::entry::record::Origin;
 use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
-use crate::konnect::client::Client;
+use crate::konnect::client::{Client, LISTED_LATE};
 use crate::search;
 use crate::search::Filter;
-use crate::store::{Reader, TimeRange};
+use crate::store::{Reader, Reconciled, Scope, TimeRange};
 
 /// The counts of the store in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub(super) async fn reconcile(
         return Ok(Exit::Negative);
     }
     let before = counts(reader, &filter, range.in_store())?;
+    let asked_at = now();
     let deadline = Instant::now() + wanted.wait;
     let start = range.since.max(range.horizon.at);
     let replay = ReplayRange { start_at: start.into(), end_at: range.until.into() };
@@ -53,9 +56,9 @@ pub(super) async fn reconcile(
     let (mut after, mut same) = (counts(reader, &filter, range.in_store())?, 0);
     while same < QUIET && Instant::now() + LOOK < deadline {
         tokio::time::sleep(LOOK).await;
-        let now = counts(reader, &filter, range.in_store())?;
-        same = if now == after { same + 1 } else { 0 };
-        after = now;
+        let next = counts(reader, &filter, range.in_store())?;
+        same = if next == after { same + 1 } else { 0 };
+        after = next;
     }
     let new = after.entries.saturating_sub(before.entries);
     let again = after.deliveries.saturating_sub(before.deliveries).saturating_sub(new);
@@ -76,6 +79,23 @@ pub(super) async fn reconcile(
         )),
     };
     ignore_closed(printed.and_then(|()| output.flush()))?;
+    if job.status == Some(ReplayStatus::Completed) {
+        let until = range.until.get().min(asked_at.get().saturating_sub(LISTED_LATE));
+        // What was stored and did not come again tells that not everything came.
+        let lacking = before.entries.saturating_sub(again);
+        let result = Reconciled {
+            scope: Scope {
+                region: client.hosts().region().to_owned(),
+                portal: Some(portal.to_owned()),
+            },
+            since: start.get(),
+            until,
+            compared: before.entries + new,
+            missing: new + lacking,
+            fetched: new,
+        };
+        record(&wanted.access, (result.since < until).then_some(result));
+    }
     match job.status {
         Some(ReplayStatus::Completed) if nothing_is_known => Ok(Exit::Negative),
         Some(ReplayStatus::Completed) => Ok(Exit::Done),

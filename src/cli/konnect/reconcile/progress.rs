@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
 use crate::entry::Millis;
-use crate::konnect::reconcile::{Comparison, Parts, Pulled, by_kind};
+use crate::konnect::reconcile::{Comparison, Parts, Pulled, Tally, by_kind};
 use crate::private_file;
 
 /// The progress of a comparison. Times are milliseconds since the Unix epoch.
@@ -44,6 +44,9 @@ pub(super) struct Progress {
     pub(super) awaited: Vec<Pulled>,
     /// How many of the missing entries are among them.
     pub(super) followed: usize,
+    /// What is proved, of the time that can be proved.
+    #[serde(default)]
+    pub(super) tally: Option<Tally>,
 }
 
 impl Progress {
@@ -65,6 +68,7 @@ impl Progress {
             replayable: None,
             awaited: Vec::new(),
             followed: 0,
+            tally: None,
         }
     }
 
