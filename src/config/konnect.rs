@@ -29,6 +29,8 @@ settings! {
         pub base_url: Option<BaseUrl> = optional(|value| text(value)?.parse());
         /// How long Konnect keeps entries for replay and pull. Without it, Konnect is asked.
         pub retention: Option<Duration> = optional(duration(SECOND));
+        /// How often `serve` compares the organization's entries with the store. `None`: never.
+        pub reconcile_every: Option<Duration> = optional(duration(SECOND));
     }
 }
 

@@ -198,6 +198,12 @@ impl Config {
         self.journal.check_objects(&self.receiver)
     }
 
+    /// Whether `serve` calls Konnect's API.
+    pub(crate) fn uses_konnect(&self) -> bool {
+        let is_pull = |source: &FetchedSource| source.r#type == SourceType::KonnectPull;
+        self.sources.iter().any(is_pull) || self.konnect.reconcile_every.is_some()
+    }
+
     /// The tables that differ in `other`, without those of outputs, which can change while the
     /// program runs, and those that only other commands use.
     pub(crate) fn differences(&self, other: &Config) -> Vec<&'static str> {
@@ -211,7 +217,10 @@ impl Config {
             ("[[source]]", self.sources == other.sources),
             ("[journal]", self.journal == other.journal),
             ("[archive]", self.archive == other.archive),
-            ("[konnect]", self.sources.is_empty() || self.konnect == other.konnect),
+            (
+                "[konnect]",
+                !self.uses_konnect() && !other.uses_konnect() || self.konnect == other.konnect,
+            ),
             ("[log]", self.log == other.log),
         ];
         all.into_iter().filter(|(_, same)| !same).map(|(table, _)| table).collect()

@@ -210,12 +210,13 @@ impl Shown {
     }
 
     fn konnect(&mut self, konnect: &Konnect) {
-        let Konnect { token_file, region, base_url, retention } = konnect;
+        let Konnect { token_file, region, base_url, retention, reconcile_every } = konnect;
         self.table("[konnect]");
         self.optional_text("token_file", token_file.as_ref().map(|file| file.display()));
         self.optional_text("region", region.as_ref());
         self.optional_text("base_url", base_url.as_ref());
         self.optional_text("retention", retention.map(show_duration));
+        self.optional_text("reconcile_every", reconcile_every.map(show_duration));
     }
 
     fn log(&mut self, log: &Log) {

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Authorization, Config, Input, Tls};
+use crate::konnect::client::Hosts;
 use crate::net::{ClientOptions, Proxies};
 
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,8 @@ pub(crate) struct ReceiverInfo {
     pub(super) resend_to: Vec<String>,
     /// Whether an input has a key source.
     pub(super) has_key_source: bool,
+    /// The region of Konnect, or the URL of its API, if it is configured.
+    pub(super) region: Option<String>,
     /// The settings in effect, without secrets, as TOML.
     pub(super) settings: String,
 }
@@ -48,8 +51,12 @@ impl ReceiverInfo {
         address: Option<SocketAddr>,
         certificate: Option<&Path>,
     ) -> ReceiverInfo {
+        let konnect = &config.konnect;
+        let hosts = Hosts::chosen(konnect.base_url.as_ref(), konnect.region.as_ref());
+        let region = hosts.map(|hosts| hosts.region().to_owned());
         let Some(address) = address else {
             return ReceiverInfo {
+                region,
                 settings: config.shown(),
                 has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
                 ..ReceiverInfo::default()
@@ -84,6 +91,7 @@ impl ReceiverInfo {
             tls: certificate.is_some(),
             self_signed: certificate.filter(|_| config.receiver.tls == Tls::SelfSigned).map(shown),
             loopback: address.ip().is_loopback() && public_url.is_none(),
+            region,
             settings: config.shown(),
             resend_to: config.console.resend_to.clone(),
             has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),

@@ -1,14 +1,15 @@
 //! The server behind `vidimus serve`: store, keys, receiver, console and outputs.
 //!
 //! [`Server::start`] opens and binds everything, and [`Server::run`] serves until shutdown. `credentials`
-//! loads the authorization value and the certificates, or makes them on the first run. [`receive`] is the
-//! server behind `vidimus receive`, which has no store.
+//! loads the authorization value and the certificates, or makes them on the first run. `uptime` records
+//! when the server runs. [`receive`] is the server behind `vidimus receive`, which has no store.
 
 mod credentials;
 mod listeners;
 mod log;
 mod parties;
 pub(crate) mod receive;
+mod uptime;
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use self::credentials::generated_authorization;
 use self::listeners::Listeners;
 use self::log::Log;
+use self::uptime::Uptimes;
 use crate::archive::archiver::Archiver;
 use crate::archive::error::ArchiveError;
 use crate::archive::place::Place;
@@ -53,7 +55,7 @@ use crate::source::journal::ingest::Ingester;
 use crate::source::journal::skip::Skipper;
 use crate::source::journal::status::SourceStatus;
 use crate::source::journal::{self, JournalSource};
-use crate::source::{self, KonnectPull};
+use crate::source::{self, KonnectPull, Reconciler};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
 
 /// The shortest time between two key refreshes that a failed signature triggers.
@@ -102,6 +104,8 @@ pub(crate) struct Server {
     refresher: Refresher,
     metrics: Arc<Metrics>,
     sources: Vec<KonnectPull>,
+    /// What compares the store with Konnect, if it is to.
+    reconciler: Option<Reconciler>,
     /// What reads the journal, if a source does.
     journal: Option<JournalSource>,
     archiver: Option<Archiver>,
@@ -117,7 +121,8 @@ pub(crate) struct Server {
 impl Server {
     /// Opens and binds everything. Must be called in a runtime of tokio with several threads. The outputs
     /// do not run until [`Server::start_outputs`] is called. The receiver uses `socket` if there is one,
-    /// and the configured address otherwise. `konnect` is what the sources call: without it, none runs.
+    /// and the configured address otherwise. `konnect` is the client of Konnect's API: without it, nothing
+    /// runs that calls it.
     pub(crate) async fn start(
         config: &Config,
         socket: Option<TcpListener>,
@@ -141,6 +146,7 @@ impl Server {
         let observer: Arc<dyn DeliveryObserver> =
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
+        let reconciler = reconciler(config, konnect.clone(), &store, &directory)?;
         let sources = sources(config, konnect, &store, &directory)?;
         let log = Log::open(config, &directory, &store, &refresher.client)?;
         let pool =
@@ -190,6 +196,7 @@ impl Server {
             refresher,
             metrics,
             sources,
+            reconciler,
             journal,
             archiver,
             log,
@@ -245,6 +252,13 @@ impl Server {
                 drop(writing);
             });
         }
+        if let Some(reconciler) = self.reconciler {
+            let (shutdown, writing) = (shutdown.clone(), receiver.writing.clone());
+            tokio::spawn(async move {
+                reconciler.run(shutdown).await;
+                drop(writing);
+            });
+        }
         let journal = self.journal.as_ref().map(|source| Arc::clone(source.status()));
         let skipper = self.journal.as_ref().map(JournalSource::skipper);
         if let Some(source) = self.journal {
@@ -255,6 +269,16 @@ impl Server {
         let (log, checkpoints) = (Arc::clone(self.log.status()), self.log.checkpoints().clone());
         let parties = self.log.parties();
         let signing = self.log.start();
+
+        let (store, writing) =
+            (Arc::clone(&receiver.deliverer.sink.store), receiver.writing.clone());
+        let has_receiver = listeners.receiver_address().is_some();
+        let uptimes = Uptimes::new(store, has_receiver, journal.is_some()).run(shutdown.clone());
+        tokio::spawn(async move {
+            uptimes.await;
+            // The end waits for the last record.
+            drop(writing);
+        });
 
         let sources = GaugeSources {
             receiver: ReceiverSources {
@@ -339,6 +363,20 @@ fn sources(
         KonnectPull::new(settings, client.clone(), Arc::clone(store), directory, caps)
     };
     Ok(pulls.map(source).collect::<Result<_, _>>()?)
+}
+
+/// What compares the store with Konnect, ready to run, if it is to.
+fn reconciler(
+    config: &Config,
+    client: Option<konnect::Client>,
+    store: &Arc<Store>,
+    directory: &Directory,
+) -> Result<Option<Reconciler>, StartError> {
+    let (Some(client), Some(every)) = (client, config.konnect.reconcile_every) else {
+        return Ok(None);
+    };
+    let retention = config.konnect.retention;
+    Ok(Some(Reconciler::new(every, retention, client, Arc::clone(store), directory)?))
 }
 
 /// What reads the journal, ready to run, if the configuration has such a source.

@@ -16,7 +16,7 @@ use super::logging::Verbosity;
 use super::receiving::{ReceivingArgs, Shown, Signals, write_addresses};
 use super::service_manager;
 use super::terminal::{StandardOutput, tell};
-use crate::config::{Config, Flags, Region, SourceType, listen_address};
+use crate::config::{Config, Flags, Region, listen_address};
 use crate::konnect::client::{Client, Hosts};
 use crate::net::{self, Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
@@ -107,19 +107,21 @@ impl From<Serve> for Flags {
     }
 }
 
-/// The client for Konnect's API that the sources of `serve` use; `None` if there are none. The token
-/// comes from the environment, or else from its file, which may add to `warnings`.
+/// The client for Konnect's API that `serve` uses; `None` if it does not use it. The token comes from
+/// the environment, or else from its file, which may add to `warnings`.
 pub(super) fn source_client(
     config: &Config,
     env: &dyn Fn(&str) -> Option<String>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Client>, Failure> {
-    if config.sources.iter().all(|source| source.r#type != SourceType::KonnectPull) {
+    if !config.uses_konnect() {
         return Ok(None);
     }
     let settings = &config.konnect;
     let missing = |what: &str, or: &str| {
-        Failure::usage(format!("konnect.{what} is missing: a source needs it{or}"))
+        Failure::usage(format!(
+            "konnect.{what} is missing: a source or reconcile_every needs it{or}"
+        ))
     };
     let token = settings.token(env, warnings).map_err(Failure::usage)?;
     let token = token.ok_or_else(|| missing("token_file", ", or KONNECT_TOKEN"))?;
@@ -139,7 +141,7 @@ struct Startup {
     trigger: Trigger,
     shutdown: Shutdown,
     flags: Flags,
-    /// The client of the sources.
+    /// The client for Konnect's API, if it is used.
     konnect: Option<Client>,
 }
 

@@ -55,6 +55,7 @@ fn the_example_has_every_key() {
         "konnect.region",
         "konnect.base_url",
         "konnect.retention",
+        "konnect.reconcile_every",
         "log.level",
         "log.origin",
         "log.key_file",

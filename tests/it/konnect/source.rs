@@ -196,7 +196,10 @@ fn a_source_needs_a_token_a_place_and_a_name_of_its_own() {
         assert!(stderr.contains(expected), "{stderr}");
     };
     let source = "[[source]]\nname = 'a'\ntype = 'konnect-pull'\n";
-    fails(source, "konnect.token_file is missing: a source needs it, or KONNECT_TOKEN");
+    fails(
+        source,
+        "konnect.token_file is missing: a source or reconcile_every needs it, or KONNECT_TOKEN",
+    );
     fails("[[source]]\nname = 'a'\ntype = 'poll'", "expected one of konnect-pull");
     fails(&format!("{source}{source}"), "the name of another source or input");
     fails("[[source]]\nname = 'default'\ntype = 'konnect-pull'", "another source or input");
