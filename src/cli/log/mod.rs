@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+mod coverage;
 
 use std::path::PathBuf;
 
@@ -30,6 +31,7 @@ enum Command {
     Check(check::Check),
     RotateKey(change::RotateKey),
     Fork(change::Fork),
+    Coverage(coverage::CoverageCommand),
 }
 
 impl Log {
@@ -40,6 +42,7 @@ impl Log {
             Command::Check(check) => check.run(),
             Command::RotateKey(rotate) => rotate.run(),
             Command::Fork(fork) => fork.run(),
+            Command::Coverage(coverage) => coverage.run(),
         }
     }
 }

@@ -38,6 +38,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::sign::Signer;
+use crate::log::coverage::{Coverage, CoverageReport, Covered, Interval};
 use crate::log::status::LogStanding;
 use crate::net::CertificateInfo;
 use crate::output::{Activity, LastRequest, RecentLetters, RunningOutput};
@@ -47,7 +48,7 @@ use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
     self, Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined,
-    Receipts, Received, Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
+    Receipts, Received, Refused, Scope, Sighting, Source, Stats, StoredDelivery, TimeRange,
 };
 
 /// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
@@ -100,6 +101,7 @@ fn receiver() -> ReceiverInfo {
         loopback: true,
         has_key_source: false,
         resend_to: vec!["https://example.com/a".into()],
+        region: None,
         settings: HOSTILE.into(),
     }
 }
@@ -354,6 +356,20 @@ fn overview(counted: &OverviewCounts) -> OverviewPage {
     OverviewPage::new(shell(), &Selection::default(), &stats(), counted, &standing)
 }
 
+/// The coverage of regions with hostile names.
+fn coverage() -> CoverageReport {
+    let interval = |(since, covered): (i64, &Covered)| Interval {
+        since: Millis::saturating(since),
+        until: Millis::saturating(since + 1),
+        covered: *covered,
+        leaves: vec![7],
+    };
+    let coverage =
+        |scope| Coverage { scope, intervals: (0..).zip(Covered::ALL).map(interval).collect() };
+    let scope = Scope { region: HOSTILE.into(), portal: Some(HOSTILE.into()) };
+    CoverageReport { coverages: vec![coverage(None), coverage(Some(scope))], unconfirmed: vec![9] }
+}
+
 fn overview_counts() -> OverviewCounts {
     let top = |value: &str| {
         let fields = ["principal_id", "src", "status"].into_iter().map(|name| FieldCounts {
@@ -376,6 +392,7 @@ fn overview_counts() -> OverviewCounts {
         before: Some((top("x"), top(HOSTILE))),
         lag: BTreeMap::from([(HOSTILE.to_owned(), vec![Lag { at: 0, behind: 60_000 }])]),
         verdicts: vec![5; 5],
+        coverage: coverage(),
         conditions: vec![6; CONDITIONS.len()],
         not_tried: 7,
         rates: vec![1, 2, 3, 4],

@@ -5,6 +5,7 @@ mod answers;
 mod client;
 mod conformance;
 mod counterparts;
+mod coverage;
 mod demo;
 mod listen;
 mod portals;

@@ -1,10 +1,12 @@
-//! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
+//! The overview: counts over time, coverage, verdicts, conditions that are worth an alert, the most frequent
 //! values, rates, the store, and one line each about the log, the journal, the archive and the
 //! outputs.
 //!
 //! - [`mod@top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
+//!   [`mod@coverage`]: which times are proved complete.
 
 mod archive;
+pub(super) mod coverage;
 mod journal;
 mod lag;
 mod log;
@@ -19,6 +21,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use self::archive::ArchiveLine;
+use self::coverage::CoverageChart;
 use self::journal::JournalLine;
 use self::lag::LagChart;
 use self::log::LogLine;
@@ -37,6 +40,7 @@ use crate::console::Console;
 use crate::console::lag::Lag;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
+use crate::log::coverage::CoverageReport;
 use crate::log::status::LogStanding;
 use crate::search::{self, Field, Filter};
 use crate::store::{
@@ -97,6 +101,7 @@ pub(super) struct OverviewPage {
     pub(super) charts: Vec<Chart>,
     /// Present if there are outputs.
     pub(super) lag: Option<LagChart>,
+    pub(super) coverage: CoverageChart,
     pub(super) top: Vec<TopTable>,
     /// Whether there is a span before the range to compare with.
     pub(super) is_compared: bool,
@@ -189,6 +194,7 @@ pub(super) struct OverviewCounts {
     /// The number of entries received in each period of [`RATES`].
     pub(super) rates: Vec<u64>,
     pub(super) outputs: Vec<OutputStanding>,
+    pub(super) coverage: CoverageReport,
 }
 
 /// `GET /overview?since=&until=`
@@ -203,12 +209,12 @@ pub(super) async fn show(
     let (since, until) = (text(&params.since), text(&params.until));
     let selection = Selection { since, until, ..Selection::default() };
     let lag = console.lag.all();
-    let archive = console.archive.clone();
+    let (archive, region) = (console.archive.clone(), console.receiver.region.clone());
     let (stats, counted, archived) = console
         .read(move |reader| {
             let progress = |status: Arc<ArchiveStatus>| reader.archive_progress(status.place());
             let archived = archive.map(progress).transpose()?;
-            Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag)?, archived))
+            Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag, region)?, archived))
         })
         .await?;
     let shell =
@@ -230,6 +236,7 @@ impl OverviewCounts {
         reader: &Reader,
         range: TimeRange,
         lag: BTreeMap<String, Vec<Lag>>,
+        region: Option<String>,
     ) -> Result<OverviewCounts, StoreError> {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
@@ -274,6 +281,7 @@ impl OverviewCounts {
             not_tried: counts.next().unwrap_or(0),
             rates: reader.received_since(&begins)?,
             outputs,
+            coverage: CoverageReport::read(reader, range, region)?,
         })
     }
 }
@@ -386,6 +394,7 @@ impl OverviewPage {
             choices,
             charts: charts(selection, counted),
             lag: LagChart::new(&counted.lag, &counted.outputs, counted.range, now()),
+            coverage: CoverageChart::new(&counted.coverage),
             top: top(selection, counted),
             is_compared: counted.before.is_some(),
             verdicts: VERDICTS.into_iter().zip(&counted.verdicts).map(verdict).collect(),
