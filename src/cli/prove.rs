@@ -9,9 +9,11 @@ use super::args::{QueryArgs, StoreArgs, TimeArgs, print_hints};
 use super::exit::{Exit, Failure};
 use super::terminal::{counted, tell};
 use crate::clock::now;
+use crate::config;
 use crate::evidence::prove::{Evidence, matching};
+use crate::evidence::signed::SignedLog;
 use crate::evidence::write::Unfinished;
-use crate::log::checkpoints::Checkpoints;
+use crate::log::key::{self, KeySettings};
 use crate::store::{Directory, Reader, TimeRange};
 
 /// Write an evidence bundle: entries as received, with proofs that they are in the log.
@@ -47,26 +49,32 @@ pub(crate) struct Prove {
 
 impl Prove {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
+        let log = config::log(&self.store.flags()).map_err(Failure::usage)?;
         let directory = Directory::open_to_read(&self.store.path()?)?;
         let reader = Reader::open(&directory)?;
         let Some(ids) = self.ids(&reader)? else {
             tell("no entry matches, so nothing is written");
             return Ok(Exit::Negative);
         };
-        let Some(checkpoint) = Checkpoints::new(&directory.log()).given_out()? else {
-            return Err(Failure::failed(
-                "the log has no checkpoint yet: `vidimus serve` signs one soon after it starts",
-            ));
-        };
+        let settings = KeySettings { origin: log.origin, key_file: log.key_file };
+        let key = key::open(&directory.log(), &settings)?.verifier().clone();
+        let log = SignedLog::new(&directory.log(), key);
         let at = now();
-        let mut evidence = Evidence::new(&reader, &checkpoint, ids, at)?;
+        let mut evidence = Evidence::new(&reader, &log, ids, at)?;
         let out = self.out.display();
         let failed = |error| Failure::failed(format!("cannot write {out}: {error}"));
         let mut bundle = Unfinished::new(&self.out, at).map_err(failed)?;
         evidence.write(&reader, &mut bundle)?;
+        let size = evidence.log_size();
+        if let Err(error) = log.note_bundled(size) {
+            // The bundle has the checkpoint, and is good without.
+            tell(format_args!(
+                "warning: the log may drop this checkpoint after 30 days, because it cannot be noted \
+                 in its file bundled: {error}"
+            ));
+        }
         bundle.finish().map_err(failed)?;
         let count = counted(evidence.len() as u64, "entry");
-        let size = evidence.log_size();
         tell(format_args!("{out}: {count}, with the checkpoint over {size} leaves"));
         Ok(Exit::Done)
     }

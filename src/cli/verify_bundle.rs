@@ -13,9 +13,9 @@ use super::terminal::{Output, counted, tell};
 use crate::evidence::check::{Check, Found, Trust};
 use crate::evidence::read::Bundle;
 use crate::random;
-use crate::signature::{KeySet, Verdict};
+use crate::signature::Verdict;
 use crate::tlog::note::{KeyType, VerifierKey};
-use crate::tlog::policy::Policy;
+use crate::tlog::policy::{Known, Policy};
 
 /// The number of entries that are checked before they are printed.
 const SLICE: usize = 8192;
@@ -23,15 +23,16 @@ const SLICE: usize = 8192;
 /// Check what an evidence bundle proves, without the store that it is from
 ///
 /// For each entry a line says whether its signature is valid and under which key, whether the log
-/// has it, and whether witnesses cosigned the checkpoint. Nothing in the bundle is trusted, except
-/// for Konnect's keys if neither `--jwks` nor `--region` is given: that is said then. Nothing is
-/// fetched unless `--region` or a URL is given.
+/// has it, which verdict the log has from its receipt, and which witnesses cosigned the checkpoint.
+/// Nothing in the bundle is trusted. Without `--jwks` and `--region`, a key of Konnect in the bundle
+/// counts only for entries whose leaf in the log names it. Nothing is fetched unless `--region` or a
+/// URL is given.
 ///
 /// Without `--policy`, cosignatures are not checked and every entry is `not witnessed`. With it, a
 /// checkpoint that the policy does not accept proves nothing.
 ///
-/// Exit codes: 0 every entry is valid and in the log, and the policy is met, 1 not, or something
-/// does not belong into a bundle, 2 usage error, 3 there is no key or the bundle could not be read.
+/// Exit codes: 0 every entry is valid and in the log, and the policy is met, 1 not, or the bundle
+/// was tampered with, 2 usage error, 3 there is no key, or no bundle that can be read.
 #[derive(Args)]
 pub(crate) struct VerifyBundle {
     /// The bundle: a folder or a zip
@@ -61,21 +62,20 @@ impl VerifyBundle {
         let logs = self.logs()?;
         let policy = self.policy(&logs)?;
         let given = self.keys.read_given()?;
-        let bundle = Bundle::open(&self.path)?;
-        let is_given = given.is_some();
-        let keys = match given {
-            Some(keys) => Some(keys),
-            None => keys_of(&bundle)?,
+        let bundle = match Bundle::open(&self.path) {
+            Err(error) if error.is_damage() => {
+                tell(format_args!("error: {error}"));
+                return Ok(Exit::Negative);
+            }
+            opened => opened?,
         };
-        let no_key = keys.as_ref().is_none_or(KeySet::is_empty);
-        let keys = keys.unwrap_or_default();
-        let trust = Trust { logs: &logs, policy: policy.as_ref(), keys: &keys };
+        let trust = Trust { logs: &logs, policy: policy.as_ref(), keys: given.as_ref() };
         let check = Check::new(&bundle, &trust, random::seed()?);
         let mut report = Report {
             check: &check,
             output: Output::new(),
             format: self.output,
-            is_given,
+            keys_from: if given.is_some() { "elsewhere" } else { "bundle" },
             proved: 0,
             entries: 0,
             is_unreadable: false,
@@ -94,13 +94,13 @@ impl VerifyBundle {
             entries - proved
         ));
         check.faults().iter().for_each(|fault| tell(format_args!("error: {fault}")));
-        self.tell_of_trust(&check, is_given);
-        if no_key {
+        self.tell_of_trust(&check, given.is_some());
+        if !check.has_keys() {
             tell("error: no keys to verify with: use --region, or --jwks FILE-OR-URL");
         }
         let is_good = check.faults().is_empty() && proved == entries;
         Ok(match () {
-            () if no_key || is_unreadable => Exit::Failed,
+            () if !check.has_keys() || is_unreadable => Exit::Failed,
             () if is_good => Exit::Done,
             () => Exit::Negative,
         })
@@ -123,7 +123,8 @@ impl VerifyBundle {
         self.log_key.iter().map(parse).collect()
     }
 
-    /// The policy. If it lists logs, those of the command must be among them. None is its own witness.
+    /// The policy. If it lists logs, those of the command must be among them. No witness may have
+    /// the key of a log, which would witness itself.
     fn policy(&self, logs: &[VerifierKey]) -> Result<Option<Policy>, Failure> {
         let Some(path) = &self.policy else { return Ok(None) };
         let wrong = |why: &dyn std::fmt::Display| {
@@ -131,23 +132,25 @@ impl VerifyBundle {
         };
         let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
         let policy = Policy::parse(&bytes).map_err(|error| wrong(&error))?;
-        let is_log = |key: &VerifierKey| logs.iter().any(|log| log.public() == key.public());
-        if let Some(witness) = policy.witnesses().find(|witness| is_log(&witness.key)) {
-            return Err(wrong(&format!("the witness {} has the key of the log", witness.key)));
+        let listed: Vec<_> = policy.logs().iter().map(|log| &log.key).collect();
+        if !listed.is_empty() && !logs.iter().all(|log| listed.contains(&log)) {
+            return Err(wrong(&"it lists logs, and the one of --log-key is not among them"));
         }
-        let is_listed = |log: &VerifierKey| policy.logs().iter().any(|one| one.key == *log);
-        match policy.logs().is_empty() || logs.iter().all(is_listed) {
-            true => Ok(Some(policy)),
-            false => Err(wrong(&"it lists logs, and the one of --log-key is not among them")),
+        let publics: Vec<_> = logs.iter().chain(listed).map(VerifierKey::public).collect();
+        let is_log = |witness: &&Known| publics.contains(&witness.key.public());
+        if let Some(witness) = policy.witnesses().find(is_log) {
+            let name = witness.key.name();
+            return Err(wrong(&format!("the witness {name} has the key of the log")));
         }
+        Ok(Some(policy))
     }
 
     /// Says what was trusted, and what was not looked at.
     fn tell_of_trust(&self, check: &Check<'_>, is_given: bool) {
         if !is_given {
             tell(
-                "note: Konnect's keys are those of the bundle. Whoever made it chose them: use --region, \
-                 or --jwks, to verify with keys from elsewhere",
+                "note: Konnect's keys are those of the bundle, as far as the log vouches for them: use \
+                 --region, or --jwks, to verify with keys from elsewhere",
             );
         }
         let others = check.other_signatures();
@@ -162,22 +165,13 @@ impl VerifyBundle {
     }
 }
 
-/// The keys in the bundle, if it has a set.
-fn keys_of(bundle: &Bundle) -> Result<Option<KeySet>, Failure> {
-    let Some(json) = bundle.keys()? else { return Ok(None) };
-    let (keys, bad) = KeySet::parse(&json)
-        .map_err(|error| Failure::failed(format!("jwks.json in the bundle: {error}")))?;
-    bad.iter().for_each(|bad| tell(format_args!("warning: jwks.json in the bundle: {bad}")));
-    Ok(Some(keys))
-}
-
 /// What is printed.
 struct Report<'a> {
     check: &'a Check<'a>,
     output: Output,
     format: PrintFormat,
-    /// Whether Konnect's keys are not those of the bundle.
-    is_given: bool,
+    /// Where Konnect's keys are from.
+    keys_from: &'static str,
     proved: u64,
     entries: u64,
     /// Whether a file could not be read.
@@ -201,16 +195,22 @@ impl Report<'_> {
         let word = verdict.map_or("no line", |verdict| verdict.name().as_str());
         let mut details = Vec::new();
         if let Some(proof) = verdict.and_then(Verdict::proof) {
-            let from = if self.is_given { "" } else { " of the bundle" };
-            details.push(format!("key {}{from}", proof.key().kid()));
+            let vouched = if self.keys_from == "bundle" { ", says the log" } else { "" };
+            details.push(format!("signed by Konnect's key {}{vouched}", proof.key().kid()));
         }
         details.extend(verdict.and_then(Verdict::reason).map(str::to_owned));
-        let in_log = match found.leaf {
-            Some(leaf) => format!("in the log at {leaf}"),
+        details.push(match found.logged() {
+            Some((leaf, recorded)) => {
+                format!("in the log at {leaf}, {} at receipt", recorded.verdict.as_str())
+            }
             None => "NOT in the log".to_owned(),
-        };
-        let witnessed = if self.check.is_witnessed() { "witnessed" } else { "not witnessed" };
-        details.extend([in_log, witnessed.to_owned()]);
+        });
+        let witnesses = self.check.witnesses_of(found);
+        let witnesses = witnesses.iter().map(|one| format!("{} at {}", one.name, one.at));
+        details.push(match witnesses.collect::<Vec<_>>().as_slice() {
+            [] => "not witnessed".to_owned(),
+            witnesses => format!("witnessed by {}", witnesses.join(" and ")),
+        });
         details.extend(found.faults.iter().map(|fault| format!("ERROR: {fault}")));
         format!("{}  {word:9}  {}", found.id, details.join("; "))
     }
@@ -218,7 +218,7 @@ impl Report<'_> {
     fn json(&self, found: &Found) -> serde_json::Value {
         let verdict = found.verdict.as_ref();
         let key = verdict.and_then(Verdict::proof).map(|proof| proof.key());
-        let recorded = found.recorded.map(|recorded| {
+        let recorded = found.logged().map(|(_, recorded)| {
             json!({
                 "verdict": recorded.verdict.as_str(),
                 "received_at": recorded.received_at,
@@ -232,11 +232,11 @@ impl Report<'_> {
             "reason": verdict.and_then(Verdict::reason),
             "kid": key.map(|key| key.kid()),
             "thumbprint": key.map(|key| key.thumbprint().to_string()),
-            "key_from": key.map(|_| if self.is_given { "elsewhere" } else { "bundle" }),
+            "key_from": key.map(|_| self.keys_from),
             "in_log": found.leaf.is_some(),
             "leaf": found.leaf,
-            "witnessed": self.check.is_witnessed(),
-            "witnesses": self.check.witnesses(),
+            "witnessed": !self.check.witnesses_of(found).is_empty(),
+            "witnesses": self.check.witnesses_of(found),
             "recorded": recorded,
             "errors": found.faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
@@ -259,7 +259,7 @@ impl Report<'_> {
                 "entries": self.entries,
                 "proved": self.proved,
                 "checkpoint": checkpoint,
-                "witnessed": self.check.is_witnessed(),
+                "witnesses": self.check.witnesses(),
                 "errors": errors,
             })))?;
         }

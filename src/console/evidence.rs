@@ -1,8 +1,9 @@
-//! Downloads evidence bundles as zips, a slice at a time. Each slice is a read of its own, so a
-//! slow client delays no other request.
+//! Downloads evidence bundles as zips. The entries are searched, looked up in the log and read a
+//! slice at a time, each in a read of its own. So a large bundle needs no long read, and a slow client
+//! delays no other request.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
@@ -18,8 +19,14 @@ use super::params::Params;
 use super::problem::Problem;
 use super::raw::{BrokenOff, Pieces, break_off, send_piece};
 use crate::clock::now;
-use crate::evidence::prove::{Evidence, EvidenceError, matching};
-use crate::evidence::write::ZipSink;
+use crate::entry::Record;
+use crate::evidence::MAX_ENTRIES;
+use crate::evidence::name::Name;
+use crate::evidence::prove::{Evidence, EvidenceError};
+use crate::evidence::write::{Sink, ZipSink};
+
+/// The maximum number of entries that are searched at once.
+const SLICE: usize = 1000;
 
 /// `GET /entries/{id}/evidence.zip` and `GET /api/v1/entries/{id}/evidence`
 ///
@@ -42,9 +49,20 @@ pub(super) async fn of_query(
     State(console): State<Arc<Console>>,
     params: Params,
 ) -> Result<Response, Problem> {
-    let (filter, range) = (params.filter()?, params.range()?);
-    let ids = console.read(move |reader| Ok(matching(reader, &filter, range)));
-    let ids = ids.await?.map_err(problem)?;
+    let (filter, range) = (Arc::new(params.filter()?), params.range()?);
+    let (mut ids, mut cursor) = (BTreeSet::new(), None);
+    loop {
+        let filter = Arc::clone(&filter);
+        let page = console.read(move |reader| reader.page(&filter, range, SLICE, cursor)).await?;
+        ids.extend(page.records.iter().filter_map(Record::id));
+        if ids.len() > MAX_ENTRIES {
+            return Err(problem(EvidenceError::TooMany));
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
     if ids.is_empty() {
         return Err(Problem::not_found("no entry matches"));
     }
@@ -55,9 +73,23 @@ pub(super) async fn of_query(
 /// A bundle that is being sent.
 struct Sending {
     evidence: Evidence,
-    zip: ZipSink<Buffer>,
+    zip: Download,
     /// What is to be sent.
     buffer: Buffer,
+}
+
+/// A zip in memory.
+struct Download(ZipSink<Buffer>);
+
+impl Sink for Download {
+    /// A piece of a long line would be held until all of it is read.
+    fn takes_long_lines(&self) -> bool {
+        false
+    }
+
+    fn add(&mut self, name: Name, contents: &mut dyn Read) -> io::Result<()> {
+        self.0.add(name, contents)
+    }
 }
 
 /// What was written and is not sent yet.
@@ -86,25 +118,28 @@ async fn download(
     ids: BTreeSet<u64>,
     name: &str,
 ) -> Result<Response, Problem> {
-    let checkpoints = console.checkpoints.clone();
-    let checkpoint = console.blocking(move || {
-        let note = checkpoints.given_out();
-        note.map_err(|error| Problem::failed("the checkpoint cannot be read", &error))
-    });
-    let missing = || Problem::conflict("the log has no checkpoint yet: try again in some seconds");
-    let checkpoint = checkpoint.await?.ok_or_else(missing)?;
-    let at = now();
-    let found = console.read(move |reader| Ok(Evidence::new(reader, &checkpoint, ids, at)));
-    let evidence = found.await?.map_err(problem)?;
-    if let Some(id) = evidence.long_line() {
-        return Err(Problem::conflict(format!(
-            "the line of entry {id} is too long to be put into a bundle here: `vidimus prove` does it"
-        )));
-    }
+    let (at, log) = (now(), console.signed_log.clone());
+    let begun = console.read(move |reader| Ok(Evidence::new(reader, &log, ids, at)));
+    let evidence = begun.await?.map_err(problem)?;
+    let size = evidence.log_size();
     let buffer = Buffer::default();
-    let sending = Sending { evidence, zip: ZipSink::new(buffer.clone(), at), buffer };
-    // What cannot be read at once is told with a status.
-    let (first, sending) = sending.next(&console).await?.map_err(problem)?;
+    let zip = Download(ZipSink::new(buffer.clone(), at));
+    let mut sending = Sending { evidence, zip, buffer };
+    // What cannot be proved is told with a status.
+    let (first, sending) = loop {
+        match sending.next(&console).await?.map_err(problem)? {
+            (piece, Some(left)) if piece.is_empty() => sending = left,
+            next => break next,
+        }
+    };
+    let log = console.signed_log.clone();
+    let note = move || {
+        if let Err(error) = log.note_bundled(size) {
+            tracing::warn!(%error, "the checkpoint of a bundle cannot be noted, so it may be dropped");
+        }
+        Ok(())
+    };
+    console.blocking(note).await?;
     // One piece waits while the next is read.
     let (pieces, to_send) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -135,7 +170,7 @@ impl Sending {
                 return Ok(Ok((self.buffer.take(), Some(self))));
             }
             let Sending { zip, buffer, .. } = self;
-            Ok(zip.finish().map(|_| (buffer.take(), None)).map_err(EvidenceError::Write))
+            Ok(zip.0.finish().map(|_| (buffer.take(), None)).map_err(EvidenceError::Write))
         });
         next.await
     }
@@ -167,9 +202,10 @@ async fn send(
 fn problem(error: EvidenceError) -> Problem {
     match error {
         EvidenceError::NoEntry(_) => Problem::not_found(error.to_string()),
-        EvidenceError::NoLeaf(_) | EvidenceError::NotSigned { .. } => {
-            Problem::conflict(error.to_string())
-        }
+        EvidenceError::NoCheckpoint
+        | EvidenceError::NoLeaf(_)
+        | EvidenceError::NotSigned { .. }
+        | EvidenceError::TooLong(_) => Problem::conflict(error.to_string()),
         EvidenceError::TooMany => Problem::bad_request(error.to_string()),
         EvidenceError::Store(error) => error.into(),
         error => Problem::failed("the evidence cannot be put together", &error),

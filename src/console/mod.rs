@@ -56,6 +56,7 @@ use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
 use self::receiver_info::ReceiverInfo;
 use crate::archive::archiver::status::ArchiveStatus;
+use crate::evidence::signed::SignedLog;
 use crate::keys::KeyRing;
 use crate::log::checkpoints::Checkpoints;
 use crate::log::status::LogStatus;
@@ -83,6 +84,8 @@ pub(crate) struct Console {
     /// How the signer of the transparency log stands.
     log: Arc<LogStatus>,
     checkpoints: Checkpoints,
+    /// What evidence bundles are made of.
+    signed_log: SignedLog,
     receiver: ReceiverInfo,
     /// What the receiver stores deliveries with, keeps requests in, and injects faults from.
     deliverer: Arc<Deliverer>,
@@ -114,6 +117,8 @@ pub(crate) struct Parts {
     /// How the signer of the transparency log stands.
     pub(crate) log: Arc<LogStatus>,
     pub(crate) checkpoints: Checkpoints,
+    /// What evidence bundles are made of.
+    pub(crate) signed_log: SignedLog,
     pub(crate) receiver: ReceiverInfo,
     pub(crate) deliverer: Arc<Deliverer>,
     pub(crate) outputs: Arc<Outputs>,
@@ -131,6 +136,7 @@ impl Console {
     pub(crate) fn new(parts: Parts) -> Arc<Console> {
         let Parts { ring, health, metrics, receiver, deliverer, outputs, inputs, .. } = parts;
         let Parts { journal, archive, log, checkpoints, tls, actions, guard, shutdown, .. } = parts;
+        let signed_log = parts.signed_log;
         let reader = Arc::new(parts.reader);
         Arc::new(Console {
             query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
@@ -143,6 +149,7 @@ impl Console {
             archive,
             log,
             checkpoints,
+            signed_log,
             receiver,
             deliverer,
             outputs,

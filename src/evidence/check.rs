@@ -1,11 +1,13 @@
 //! Checks what a bundle proves.
 //!
 //! Nothing in a bundle is trusted but what a signature or a hash leads to from the verifier key of
-//! the log. The keys of Konnect may be taken from the bundle: then that is said.
+//! the log. A key of Konnect that is only in the bundle makes an entry valid if its leaf says that
+//! this key verified it: then the log vouches for the key.
 
 use std::io::Read;
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::name::{Name, Part};
 use super::read::{Bundle, ReadError};
@@ -13,10 +15,10 @@ use super::stream::Salted;
 use crate::entry::layout::MAX_LINE;
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::CheckedLine;
-use crate::signature::{FailureBudget, KeySet, Seed, Verdict};
+use crate::signature::{FailureBudget, KeySet, KeySetError, Seed, Verdict};
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::leaf::{BadRecord, Leaf, Salt, Sha256};
-use crate::tlog::note::{Note, Signature, VerifierKey};
+use crate::tlog::note::{Note, Signature, Verified, VerifierKey};
 use crate::tlog::policy::Policy;
 use crate::tlog::proof::Proof;
 use crate::tlog::tree::{self, ProofError};
@@ -34,21 +36,45 @@ pub(crate) struct Trust<'a> {
     pub(crate) logs: &'a [VerifierKey],
     /// Which witnesses must have cosigned. `None`: no cosignature is looked at.
     pub(crate) policy: Option<&'a Policy>,
-    /// The keys of Konnect.
-    pub(crate) keys: &'a KeySet,
+    /// The keys of Konnect. `None`: those in the bundle for which the log vouches.
+    pub(crate) keys: Option<&'a KeySet>,
 }
 
 /// A bundle, with what it must agree with.
 pub(crate) struct Check<'a> {
     bundle: &'a Bundle,
-    keys: &'a KeySet,
+    keys: Keys<'a>,
     checkpoint: Option<Checkpoint>,
     note: Option<Note>,
     /// The number of signatures in the checkpoint that are not of the log.
     others: usize,
-    witnesses: Vec<String>,
+    witnesses: Vec<Witness>,
     faults: Vec<BundleFault>,
     seed: Seed,
+}
+
+/// The keys of Konnect, and where they are from.
+enum Keys<'a> {
+    Given(&'a KeySet),
+    OfBundle(KeySet),
+}
+
+impl Keys<'_> {
+    fn set(&self) -> &KeySet {
+        match self {
+            Keys::Given(keys) => keys,
+            Keys::OfBundle(keys) => keys,
+        }
+    }
+}
+
+/// A witness of the policy that cosigned the checkpoint.
+#[derive(Debug, Serialize)]
+pub(crate) struct Witness {
+    /// The name of its key.
+    pub(crate) name: String,
+    /// When it did, by its clock, which counts seconds.
+    pub(crate) at: Millis,
 }
 
 /// What is wrong with a bundle as a whole.
@@ -60,9 +86,12 @@ pub(crate) enum BundleFault {
     /// A file cannot be read.
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    /// There are files that no bundle has.
-    #[error("{} does not belong into a bundle", .0.join(", "))]
+    /// There are files that no bundle has: the first ones.
+    #[error("{0:?} does not belong into a bundle")]
     Unexpected(Vec<String>),
+    /// The key set is none.
+    #[error("jwks.json: {0}")]
+    Keys(KeySetError),
     /// There is no entry.
     #[error("there is no entry in it")]
     Empty,
@@ -110,6 +139,9 @@ pub(crate) enum EntryFault {
     /// The log says that another key verified the entry.
     #[error("the leaf says that another key verified it")]
     OtherKey,
+    /// Only the bundle says that this key is one of Konnect.
+    #[error("the key {0} of the bundle verifies it, and the log does not vouch for that key")]
+    NotVouched(String),
 }
 
 /// What was found of an entry.
@@ -119,10 +151,10 @@ pub(crate) struct Found {
     pub(crate) id: u64,
     /// The verdict now. `None` if there is no line.
     pub(crate) verdict: Option<Verdict>,
-    /// Its leaf, if the log has it.
+    /// Its leaf, if the log has it: one of this entry, with the hash of this line.
     pub(crate) leaf: Option<u64>,
-    /// What the leaf says, whether or not it is in the log.
-    pub(crate) recorded: Option<Recorded>,
+    /// What the leaf says.
+    recorded: Option<Recorded>,
     /// What is wrong.
     pub(crate) faults: Vec<EntryFault>,
 }
@@ -146,16 +178,25 @@ impl Found {
         is_valid && self.leaf.is_some() && self.faults.is_empty()
     }
 
-    /// Whether a file could not be read.
+    /// What the log says of it. `None` if the log does not have it.
+    pub(crate) fn logged(&self) -> Option<(u64, &Recorded)> {
+        self.leaf.zip(self.recorded.as_ref())
+    }
+
+    /// Whether the system could not read a file.
     pub(crate) fn is_unreadable(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault, EntryFault::Unreadable(_)))
+        let is_unreadable = |fault: &EntryFault| match fault {
+            EntryFault::Unreadable(error) => !error.is_damage(),
+            _ => false,
+        };
+        self.faults.iter().any(is_unreadable)
     }
 }
 
 impl BundleFault {
-    /// Whether a file could not be read.
+    /// Whether the system could not read a file.
     pub(crate) fn is_unreadable(&self) -> bool {
-        matches!(self, BundleFault::Unreadable(_))
+        matches!(self, BundleFault::Unreadable(error) if !error.is_damage())
     }
 }
 
@@ -164,7 +205,7 @@ impl<'a> Check<'a> {
     pub(crate) fn new(bundle: &'a Bundle, trust: &Trust<'a>, seed: Seed) -> Check<'a> {
         let mut check = Check {
             bundle,
-            keys: trust.keys,
+            keys: Keys::OfBundle(KeySet::default()),
             checkpoint: None,
             note: None,
             others: 0,
@@ -182,7 +223,39 @@ impl<'a> Check<'a> {
             check.faults.push(BundleFault::Empty);
         }
         check.read_checkpoint(trust);
+        // What proves nothing must be there whole all the same.
+        let mut unused = vec![Name::Readme, Name::Deliveries];
+        match trust.keys {
+            Some(keys) => {
+                check.keys = Keys::Given(keys);
+                unused.push(Name::Keys);
+            }
+            None => check.read_keys(),
+        }
+        let skimmed = unused.into_iter().filter_map(|name| bundle.skim(name).err());
+        check.faults.extend(skimmed.map(BundleFault::from));
         check
+    }
+
+    /// Takes the keys of Konnect from the bundle.
+    fn read_keys(&mut self) {
+        match self.bundle.read(Name::Keys).map(|json| json.map(|json| KeySet::parse(&json))) {
+            Ok(None) => {}
+            // A key that cannot be used verifies nothing.
+            Ok(Some(Ok((keys, _)))) => self.keys = Keys::OfBundle(keys),
+            Ok(Some(Err(error))) => self.faults.push(BundleFault::Keys(error)),
+            Err(error) => self.faults.push(error.into()),
+        }
+    }
+
+    /// Whether there is a key of Konnect, or damage in its place.
+    pub(crate) fn has_keys(&self) -> bool {
+        let is_damaged = |fault: &BundleFault| match fault {
+            BundleFault::Keys(_) => true,
+            BundleFault::Unreadable(error) => error.is_damage(),
+            _ => false,
+        };
+        !self.keys.set().is_empty() || self.faults.iter().any(is_damaged)
     }
 
     fn read_checkpoint(&mut self, trust: &Trust<'_>) {
@@ -201,9 +274,7 @@ impl<'a> Check<'a> {
         }
         if let Some(policy) = trust.policy {
             match policy.verify(&note) {
-                Ok(verified) => {
-                    self.witnesses = verified.iter().map(|one| one.key.name().to_owned()).collect();
-                }
+                Ok(verified) => self.witnesses = verified.iter().map(Witness::new).collect(),
                 Err(error) => self.faults.push(BundleFault::NotWitnessed(error)),
             }
         }
@@ -222,14 +293,14 @@ impl<'a> Check<'a> {
         self.checkpoint.as_ref()
     }
 
-    /// The witnesses of the policy that cosigned the checkpoint, if they are enough.
-    pub(crate) fn witnesses(&self) -> &[String] {
+    /// The witnesses of the policy that cosigned the checkpoint, if they meet its quorum.
+    pub(crate) fn witnesses(&self) -> &[Witness] {
         &self.witnesses
     }
 
-    /// Whether witnesses cosigned the checkpoint, as the policy says.
-    pub(crate) fn is_witnessed(&self) -> bool {
-        !self.witnesses.is_empty()
+    /// Those that cosigned the tree that an entry is in: none if the log does not have it.
+    pub(crate) fn witnesses_of(&self, found: &Found) -> &[Witness] {
+        if found.leaf.is_some() { &self.witnesses } else { &[] }
     }
 
     /// Whether an entry is proved: its signature is valid, the log has it, and the policy is met.
@@ -273,18 +344,29 @@ impl<'a> Check<'a> {
     fn verify(&self, batch: &mut [Found], lines: &[Option<Vec<u8>>]) {
         let texts = lines.iter().flatten().map(Vec::as_slice);
         let budget = FailureBudget::unlimited();
-        let checked = CheckedLine::all(texts, self.keys, MAX_LINE, &budget, &self.seed);
+        let checked = CheckedLine::all(texts, self.keys.set(), MAX_LINE, &budget, &self.seed);
         let with_line = batch.iter_mut().zip(lines).filter(|(_, line)| line.is_some());
         for ((found, _), checked) in with_line.zip(checked) {
-            let key = checked.verdict().proof().map(|proof| proof.key().thumbprint());
-            let recorded = found.recorded.and_then(|recorded| recorded.key);
-            if let Some((key, recorded)) = key.zip(recorded)
-                && *key.bytes() != recorded
-            {
-                found.faults.push(EntryFault::OtherKey);
-            }
-            found.verdict = Some(checked.verdict().clone());
+            let verdict = self.judge(found, checked.verdict());
+            found.verdict = Some(verdict);
         }
+    }
+
+    /// The verdict, with what the log says of the key.
+    fn judge(&self, found: &mut Found, verdict: &Verdict) -> Verdict {
+        let Some(key) = verdict.proof().map(|proof| proof.key()) else { return verdict.clone() };
+        let recorded = found.recorded.filter(|recorded| recorded.verdict == VerdictName::Valid);
+        let recorded = recorded.and_then(|recorded| recorded.key);
+        let is_same = recorded == Some(*key.thumbprint().bytes());
+        let is_of_bundle = matches!(self.keys, Keys::OfBundle(_));
+        if is_of_bundle && !(is_same && found.leaf.is_some()) {
+            found.faults.push(EntryFault::NotVouched(key.kid().to_owned()));
+            return Verdict::NoKey;
+        }
+        if recorded.is_some() && !is_same {
+            found.faults.push(EntryFault::OtherKey);
+        }
+        verdict.clone()
     }
 
     /// Checks everything of an entry but its signature. Returns as much of its line as can be
@@ -303,16 +385,21 @@ impl<'a> Check<'a> {
         let salt = found.noted(salt);
         // Without a salt, the signature can be verified all the same.
         let read = self.line(id, &salt.unwrap_or_default());
+        let mut is_of_line = false;
         if let Some((text, hash)) = found.noted(read) {
             line = Some(text);
-            if salt.is_some() && found.recorded.is_some_and(|recorded| recorded.line != hash) {
+            let recorded = salt.and(found.recorded);
+            is_of_line = recorded.is_some_and(|recorded| recorded.line == hash);
+            if recorded.is_some() && !is_of_line {
                 found.faults.push(EntryFault::OtherLine);
             }
         }
         let proof = self.file(id, Part::Proof);
         if let Some((proof, record)) = found.noted(proof).zip(record) {
             let leaf = self.prove(&proof, &record);
-            found.leaf = found.noted(leaf).flatten();
+            let leaf = found.noted(leaf).flatten();
+            // A leaf of something else may be in the log, too.
+            found.leaf = leaf.filter(|_| is_of_line);
         }
         (found, line)
     }
@@ -349,6 +436,14 @@ impl<'a> Check<'a> {
         let read = read.and_then(|_| std::io::copy(&mut file, &mut std::io::sink()));
         read.map_err(|error| ReadError::File { name, error })?;
         Ok((line, file.finish()))
+    }
+}
+
+impl Witness {
+    fn new(verified: &Verified<'_>) -> Witness {
+        let seconds = i64::try_from(verified.timestamp.unwrap_or_default()).unwrap_or(i64::MAX);
+        let at = Millis::saturating(seconds.saturating_mul(1000));
+        Witness { name: verified.key.name().to_owned(), at }
     }
 }
 

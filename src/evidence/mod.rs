@@ -3,6 +3,7 @@
 //!
 //! - `name`: the files of a bundle. `readme` is the one that explains the others.
 //! - [`prove`]: takes entries from the store and proves them. `nodes` remembers hashes of the tree.
+//! - [`signed`]: the checkpoint that it has.
 //! - [`write`](mod@write): writes a bundle, as a folder or a zip.
 //! - [`read`]: reads a bundle that somebody else may have made.
 //! - [`check`]: checks what a bundle proves.
@@ -10,11 +11,12 @@
 
 pub(crate) mod check;
 mod keys;
-mod name;
+pub(crate) mod name;
 mod nodes;
 pub(crate) mod prove;
 pub(crate) mod read;
 mod readme;
+pub(crate) mod signed;
 mod stream;
 pub(crate) mod write;
 

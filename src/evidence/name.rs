@@ -56,12 +56,10 @@ impl Name {
     pub(super) fn limit(self) -> u64 {
         match self {
             // The receiver takes no larger body by default.
-            Name::Entry(_, Part::Line) => 1 << 30,
+            Name::Entry(_, Part::Line) | Name::Deliveries => 1 << 30,
             Name::Entry(_, Part::Leaf) => 1 << 16,
             Name::Entry(_, Part::Salt) => 1 << 8,
-            Name::Entry(_, Part::Proof) | Name::Checkpoint | Name::Keys => 1 << 20,
-            // They are not read.
-            Name::Readme | Name::Deliveries => u64::MAX,
+            Name::Entry(_, Part::Proof) | Name::Checkpoint | Name::Keys | Name::Readme => 1 << 20,
         }
     }
 }

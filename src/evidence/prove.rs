@@ -1,22 +1,25 @@
 //! Takes entries from the store, with the proofs that they are in the log, and gives them to a
 //! sink.
 //!
-//! Every proof is verified before it is given out, against the newest checkpoint.
+//! The newest checkpoint is verified first, with the key of the log and against the tree. Then every
+//! proof is verified before it is given out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 
 use super::name::{Name, Part};
 use super::nodes::Nodes;
 use super::readme::{self, Facts};
+use super::signed::SignedLog;
 use super::stream::{Pieces, Salted};
 use super::write::Sink;
 use super::{MAX_ENTRIES, keys};
 use crate::entry::{Millis, Record};
+use crate::log::LogError;
 use crate::search::Filter;
 use crate::store::{EntryInLog, Reader, StoreError, Tiles, TimeRange};
-use crate::tlog::FormatError;
+use crate::tlog::VerifyError;
 use crate::tlog::checkpoint::Checkpoint;
 use crate::tlog::leaf::{BadRecord, EntryLeaf, Leaf, Salt, Sha256, salted};
 use crate::tlog::note::Note;
@@ -56,9 +59,26 @@ pub(crate) enum EvidenceError {
     /// There are too many.
     #[error("more than {MAX_ENTRIES} entries: a bundle has no more, so make several")]
     TooMany,
+    /// There are too long lines for the sink.
+    #[error(
+        "the line of entry {0} is too long to be put into a bundle here: `vidimus prove` does it"
+    )]
+    TooLong(u64),
+    /// The log has signed nothing yet.
+    #[error("the log has no checkpoint yet: `vidimus serve` signs one soon after it starts")]
+    NoCheckpoint,
     /// The checkpoint cannot be read.
-    #[error("the newest checkpoint cannot be read: {0}")]
-    Checkpoint(#[from] FormatError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log did not sign its checkpoint.
+    #[error("the newest checkpoint is not one of this log: {0}")]
+    Checkpoint(#[from] VerifyError),
+    /// The log signed another tree.
+    #[error(
+        "the tree of the log is not the one that its newest checkpoint signs; `vidimus log check` checks \
+         the whole store"
+    )]
+    OtherTree,
     /// The record of a leaf cannot be read.
     #[error(
         "the record of entry {0} cannot be read: {1}; `vidimus log check` checks the whole store"
@@ -105,13 +125,16 @@ impl fmt::Display for Ids {
     }
 }
 
-/// Entries that can be proved, and how far their bundle is written.
+/// Entries that are proved, and how far their bundle is written.
 pub(crate) struct Evidence {
     tiles: Nodes<Tiles>,
     note: Note,
     checkpoint: Checkpoint,
-    /// The entries, in order of id.
+    /// The entries that are not found yet, in order of id.
+    ids: VecDeque<u64>,
+    /// The others, in order of id.
     places: Vec<Place>,
+    unproved: Unproved,
     at: Millis,
     stage: Stage,
     /// The number of entries that are written.
@@ -125,6 +148,8 @@ pub(crate) struct Evidence {
 /// What is written next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Nothing: the leaves are looked up.
+    Find,
     /// The text and the checkpoint.
     Start,
     Entries,
@@ -139,30 +164,48 @@ struct Place {
     id: u64,
     leaf: u64,
     salt: Salt,
-    is_long: bool,
+}
+
+/// The entries that cannot be proved.
+#[derive(Default)]
+struct Unproved {
+    missing: Vec<u64>,
+    older: Vec<u64>,
+    newer: Vec<u64>,
+    long: Option<u64>,
 }
 
 impl Evidence {
-    /// Finds the leaves of entries, of which there is at least one. `checkpoint` is the newest one,
-    /// as it is given out.
+    /// Begins the bundle of entries, of which there is at least one.
     ///
     /// # Errors
-    /// When there are too many, or one of them cannot be proved.
+    /// When there are too many, or the log has no checkpoint that it signed over its tree.
     pub(crate) fn new(
         reader: &Reader,
-        checkpoint: &[u8],
+        log: &SignedLog,
         ids: BTreeSet<u64>,
         at: Millis,
     ) -> Result<Evidence, EvidenceError> {
-        let note = Note::parse(checkpoint)?;
-        let checkpoint = Checkpoint::parse(note.text())?;
+        if ids.len() > MAX_ENTRIES {
+            return Err(EvidenceError::TooMany);
+        }
+        let newest = log.newest()?.ok_or(EvidenceError::NoCheckpoint)?;
+        let note = Note::parse(&newest).map_err(VerifyError::from)?;
+        let checkpoint = Checkpoint::verify(&note, [log.key()])?;
+        let tiles = reader.tiles()?;
+        let size = checkpoint.size();
+        if size > tiles.size() || tree::root(&tiles, size)? != *checkpoint.root() {
+            return Err(EvidenceError::OtherTree);
+        }
         Ok(Evidence {
-            places: find(reader, ids, checkpoint.size())?,
-            tiles: Nodes::new(reader.tiles()?),
+            tiles: Nodes::new(tiles),
             note,
             checkpoint,
+            ids: ids.into_iter().collect(),
+            places: Vec::new(),
+            unproved: Unproved::default(),
             at,
-            stage: Stage::Start,
+            stage: Stage::Find,
             written: 0,
             deliveries: BTreeSet::new(),
             used: BTreeSet::new(),
@@ -179,12 +222,10 @@ impl Evidence {
         self.checkpoint.size()
     }
 
-    /// An entry whose line is longer than the receiver parses, if there is one.
-    pub(crate) fn long_line(&self) -> Option<u64> {
-        self.places.iter().find(|place| place.is_long).map(|place| place.id)
-    }
-
     /// Writes the whole bundle.
+    ///
+    /// # Errors
+    /// When an entry cannot be proved; before anything is written if that is known then.
     pub(crate) fn write(
         &mut self,
         reader: &Reader,
@@ -194,14 +235,21 @@ impl Evidence {
         Ok(())
     }
 
-    /// Writes the next files of the bundle: as much as is read of the store at once. Returns
-    /// `false` when all are written.
+    /// Reads some more of the store, and writes the next files of the bundle, if there are any yet.
+    /// Returns `false` when all are written.
     pub(crate) fn write_some(
         &mut self,
         reader: &Reader,
         sink: &mut dyn Sink,
     ) -> Result<bool, EvidenceError> {
         match self.stage {
+            Stage::Find => {
+                self.find(reader, sink.takes_long_lines())?;
+                if self.ids.is_empty() {
+                    self.unproved.check(self.checkpoint.size())?;
+                    self.stage = Stage::Start;
+                }
+            }
             Stage::Start => {
                 sink.add(Name::Readme, &mut self.readme().as_bytes())?;
                 sink.add(Name::Checkpoint, &mut self.note.to_string().as_bytes())?;
@@ -229,6 +277,24 @@ impl Evidence {
         let first = self.places.first().map_or(0, |place| place.id);
         let (at, entries, checkpoint) = (self.at, self.places.len(), &self.checkpoint);
         readme::write(&Facts { at, entries, first, checkpoint })
+    }
+
+    /// Looks up the leaves of the next entries.
+    fn find(&mut self, reader: &Reader, takes_long: bool) -> Result<(), EvidenceError> {
+        let entries = reader.entries_in_log(self.ids.make_contiguous())?;
+        if entries.is_empty() {
+            self.unproved.missing.extend(self.ids.pop_front());
+        }
+        self.ids.drain(..entries.len());
+        for EntryInLog { id, leaf, is_long } in entries {
+            match leaf {
+                None => self.unproved.older.push(id),
+                Some((leaf, _)) if leaf >= self.checkpoint.size() => self.unproved.newer.push(id),
+                Some(_) if is_long && !takes_long => self.unproved.long = Some(id),
+                Some((leaf, salt)) => self.places.push(Place { id, leaf, salt }),
+            }
+        }
+        Ok(())
     }
 
     /// Adds the next entries.
@@ -316,35 +382,17 @@ pub(crate) fn matching(
     }
 }
 
-/// Finds the leaves of entries in a log that is signed up to a number of leaves.
-fn find(reader: &Reader, ids: BTreeSet<u64>, size: u64) -> Result<Vec<Place>, EvidenceError> {
-    if ids.len() > MAX_ENTRIES {
-        return Err(EvidenceError::TooMany);
-    }
-    let (mut found, mut missing, mut older, mut newer) = (vec![], vec![], vec![], vec![]);
-    let ids: Vec<u64> = ids.into_iter().collect();
-    let mut left = ids.as_slice();
-    while let Some((first, others)) = left.split_first() {
-        let entries = reader.entries_in_log(left)?;
-        if entries.is_empty() {
-            missing.push(*first);
-            left = others;
-            continue;
+impl Unproved {
+    /// Checks that there are none, in a log that is signed up to a number of leaves.
+    fn check(&mut self, size: u64) -> Result<(), EvidenceError> {
+        let taken = |ids: &mut Vec<u64>| Ids(std::mem::take(ids));
+        match (self.missing.is_empty(), self.older.is_empty(), self.newer.is_empty(), self.long) {
+            (true, true, true, None) => Ok(()),
+            (false, ..) => Err(EvidenceError::NoEntry(taken(&mut self.missing))),
+            (_, false, ..) => Err(EvidenceError::NoLeaf(taken(&mut self.older))),
+            (_, _, false, _) => Err(EvidenceError::NotSigned { ids: taken(&mut self.newer), size }),
+            (.., Some(id)) => Err(EvidenceError::TooLong(id)),
         }
-        left = left.get(entries.len()..).unwrap_or_default();
-        for EntryInLog { id, leaf, is_long } in entries {
-            match leaf {
-                None => older.push(id),
-                Some((leaf, _)) if leaf >= size => newer.push(id),
-                Some((leaf, salt)) => found.push(Place { id, leaf, salt, is_long }),
-            }
-        }
-    }
-    match (missing.is_empty(), older.is_empty(), newer.is_empty()) {
-        (true, true, true) => Ok(found),
-        (false, _, _) => Err(EvidenceError::NoEntry(Ids(missing))),
-        (_, false, _) => Err(EvidenceError::NoLeaf(Ids(older))),
-        _ => Err(EvidenceError::NotSigned { ids: Ids(newer), size }),
     }
 }
 

@@ -15,6 +15,11 @@ use crate::entry::Millis;
 
 /// Takes the files of a bundle.
 pub(crate) trait Sink {
+    /// Whether a line may be longer than the receiver parses.
+    fn takes_long_lines(&self) -> bool {
+        true
+    }
+
     /// Adds a file.
     fn add(&mut self, name: Name, contents: &mut dyn Read) -> io::Result<()>;
 }

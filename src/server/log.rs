@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::StartError;
 use super::parties::{Parties, Standing};
 use crate::config::{self, Config, KeySource};
+use crate::evidence::signed::SignedLog;
 use crate::log::anchors::Anchor;
 use crate::log::checkpoints::Checkpoints;
 use crate::log::key::{self, KeySettings};
@@ -24,6 +25,7 @@ pub(super) struct Log {
     signer: Signer,
     publisher: Option<Publisher>,
     checkpoints: Checkpoints,
+    signed: SignedLog,
     interval: Duration,
     status: Arc<LogStatus>,
     parties: Parties,
@@ -55,6 +57,7 @@ impl Log {
         let status = Arc::<LogStatus>::default();
         let place = config.log.publish.as_ref();
         let place = place.map(|url| Blocking::open(url, Handle::current())).transpose()?;
+        let signed = SignedLog::new(&folder, keys.verifier().clone());
         let mut anchors = anchors(&config.log, place.as_ref())?;
         let known = keys.known();
         let parties = Parties::new(&config.log, &known, directory, &checkpoints, &status, client)?;
@@ -67,6 +70,7 @@ impl Log {
         Ok(Log {
             publisher: place.map(publisher).transpose()?,
             parties,
+            signed,
             signer: Signer::new(
                 Arc::clone(store),
                 Reader::open_to_follow(directory)?,
@@ -89,6 +93,11 @@ impl Log {
     /// The checkpoints.
     pub(super) fn checkpoints(&self) -> &Checkpoints {
         &self.checkpoints
+    }
+
+    /// What evidence bundles are made of.
+    pub(super) fn signed(&self) -> &SignedLog {
+        &self.signed
     }
 
     /// How the witnesses and the time-stamping authority stand.

@@ -268,6 +268,7 @@ impl Server {
         let archiving = self.archiver.and_then(Archiver::start);
         let (log, checkpoints) = (Arc::clone(self.log.status()), self.log.checkpoints().clone());
         let parties = self.log.parties();
+        let signed_log = self.log.signed().clone();
         let signing = self.log.start();
 
         let (store, writing) =
@@ -312,6 +313,7 @@ impl Server {
             archive,
             log,
             checkpoints,
+            signed_log,
             receiver: self.about,
             deliverer: Arc::clone(&receiver.deliverer),
             outputs: Arc::clone(&outputs),

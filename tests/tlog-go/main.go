@@ -2,10 +2,13 @@
 // Vidimus.
 //
 //	tlog-go VKEY URL [OLDER-CHECKPOINT...]
+//	tlog-go VKEY FOLDER
 //
-// It verifies the newest checkpoint at URL with the verifier key, and then, with tiles that it
+// With a URL, it verifies the newest checkpoint at URL with the verifier key, and then, with tiles that it
 // authenticates against the checkpoint's root, that leaves are in the tree and that the trees of the
 // older checkpoints are its beginning.
+//
+// With a folder, it verifies the proofs of all entries in an evidence bundle.
 package main
 
 import (
@@ -15,6 +18,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -33,11 +37,15 @@ const (
 
 func main() {
 	if len(os.Args) < 3 {
-		fail(fmt.Errorf("usage: tlog-go VKEY URL [OLDER-CHECKPOINT...]"))
+		fail(fmt.Errorf("usage: tlog-go VKEY URL [OLDER-CHECKPOINT...], or tlog-go VKEY FOLDER"))
 	}
 	verifier, err := note.NewVerifier(os.Args[1])
 	if err != nil {
 		fail(err)
+	}
+	if !strings.HasPrefix(os.Args[2], "http") {
+		checkBundle(os.Args[2], verifier)
+		return
 	}
 	log := server(strings.TrimSuffix(os.Args[2], "/"))
 	message, err := log.get("checkpoint")
@@ -70,6 +78,56 @@ func main() {
 		}
 	}
 	fmt.Printf("%d leaves, %d proved, %d older checkpoints\n", tree.N, checked, len(os.Args)-3)
+}
+
+// checkBundle verifies the proofs of the entries in a bundle.
+func checkBundle(folder string, verifier note.Verifier) {
+	entries, err := filepath.Glob(filepath.Join(folder, "entries", "*"))
+	if err != nil {
+		fail(err)
+	}
+	var size int64
+	for _, entry := range entries {
+		if size, err = checkProof(entry, verifier); err != nil {
+			fail(fmt.Errorf("%s: %v", entry, err))
+		}
+	}
+	fmt.Printf("%d leaves, %d proved\n", size, len(entries))
+}
+
+// checkProof verifies that the leaf of an entry is in the tree of the checkpoint in its proof (C2SP
+// tlog-proof). It returns the size of the tree.
+func checkProof(entry string, verifier note.Verifier) (int64, error) {
+	leaf, err := os.ReadFile(filepath.Join(entry, "leaf"))
+	if err != nil {
+		return 0, err
+	}
+	proof, err := os.ReadFile(filepath.Join(entry, "proof.tlog-proof"))
+	if err != nil {
+		return 0, err
+	}
+	head, message, _ := strings.Cut(string(proof), "\n\n")
+	lines := strings.Split(head, "\n")
+	if len(lines) < 2 || lines[0] != "c2sp.org/tlog-proof@v1" || !strings.HasPrefix(lines[1], "index ") {
+		return 0, fmt.Errorf("not a proof: %q", head)
+	}
+	index, err := strconv.ParseInt(strings.TrimPrefix(lines[1], "index "), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	var hashes tlog.RecordProof
+	for _, line := range lines[2:] {
+		hash, err := tlog.ParseHash(line)
+		if err != nil {
+			return 0, err
+		}
+		hashes = append(hashes, hash)
+	}
+	tree, err := open([]byte(message), verifier)
+	if err != nil {
+		return 0, err
+	}
+	return tree.N, tlog.CheckRecord(hashes, tree.N, tree.Hash, index, tlog.RecordHash(leaf))
 }
 
 // checkLeaf proves that the record of a leaf is in the tree.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::{ReadError, Unexpected, check_count, not_a_bundle};
+use super::{ReadError, Unexpected, check_count, damaged};
 use crate::evidence::name::{ENTRIES, Name, entry_id};
 
 /// A bundle in a folder.
@@ -58,8 +58,8 @@ impl Listing<'_> {
             let name = format!("{inside}{}", file_name.to_string_lossy());
             match (name.parse(), file_name.to_str()) {
                 _ if !kind.is_dir() && !kind.is_file() => {
-                    let why = format!("{name} is a link or another special file");
-                    return Err(not_a_bundle(self.root, why));
+                    let why = format!("{name:?} is a link or another special file");
+                    return Err(damaged(self.root, why));
                 }
                 (Ok(known), Some(_)) if kind.is_file() => self.names.push(known),
                 (_, Some(folder)) if kind.is_dir() && expected(folder) => match inside {
@@ -135,7 +135,7 @@ mod tests {
             fs::rename(&path, outside.path().join("away")).unwrap();
             symlink(to, &path).unwrap();
             let error = Bundle::open(folder.path()).err().unwrap().to_string();
-            assert!(error.contains(&format!("{link} is a link")), "{error}");
+            assert!(error.contains(&format!("\"{link}\" is a link")), "{error}");
             // It became a link after the files were listed.
             if link == "entries/17/line" {
                 opened.read(Name::Entry(17, Part::Line)).unwrap_err();

@@ -1,11 +1,13 @@
 //! Reads a bundle that somebody else may have made: a folder or a zip.
 //!
 //! Nothing is extracted, and nothing outside the bundle is read: only files with the names of a
-//! bundle are opened, and a link or another special file is an error.
+//! bundle are opened, and a link or another special file is an error. Other files are named. A
+//! folder and a zip are judged in the same way.
 
 mod folder;
 mod zip;
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -14,8 +16,8 @@ use super::name::{Name, Part};
 use folder::Folder;
 use zip::Zip;
 
-/// The most files of a bundle.
-const MAX_FILES: usize = MAX_ENTRIES * Part::ALL.len() + Name::OUTER.len();
+/// The most files of a bundle, with the folders that a zip may list.
+const MAX_FILES: usize = MAX_ENTRIES * (Part::ALL.len() + 1) + Name::OUTER.len() + 1;
 
 /// The number of unexpected files that are named.
 const MOST_NAMED: usize = 20;
@@ -31,17 +33,17 @@ pub(crate) enum ReadError {
         /// The reason.
         error: io::Error,
     },
-    /// The zip is damaged.
-    #[error("cannot read {}: {error}", path.display())]
-    Zip {
+    /// It is something else.
+    #[error("{} is not a bundle: {why}", path.display())]
+    NotABundle {
         /// The path.
         path: PathBuf,
         /// The reason.
-        error: rawzip::Error,
+        why: &'static str,
     },
-    /// The bundle has something that no bundle has.
-    #[error("{} is not a bundle: {why}", path.display())]
-    NotABundle {
+    /// It is a bundle that was damaged or tampered with.
+    #[error("{}: {why}", path.display())]
+    Damaged {
         /// The path.
         path: PathBuf,
         /// The reason.
@@ -55,6 +57,18 @@ pub(crate) enum ReadError {
         /// The reason.
         error: io::Error,
     },
+}
+
+impl ReadError {
+    /// Whether it was read, and is not what it must be.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            ReadError::Io { .. } | ReadError::NotABundle { .. } => false,
+            ReadError::Damaged { .. } => true,
+            // The system gives its errors a number.
+            ReadError::File { error, .. } => error.raw_os_error().is_none(),
+        }
+    }
 }
 
 /// A bundle.
@@ -91,20 +105,27 @@ impl Unexpected {
 impl Bundle {
     /// Lists the files of the bundle at `path`.
     pub(crate) fn open(path: &Path) -> Result<Bundle, ReadError> {
-        let found = path.metadata();
-        let found = found.map_err(|error| ReadError::Io { path: path.to_owned(), error })?;
+        let failed = |error| ReadError::Io { path: path.to_owned(), error };
+        let not_a_bundle = |why| Err(ReadError::NotABundle { path: path.to_owned(), why });
+        let found = path.metadata().map_err(failed)?;
         let mut unexpected = Unexpected::default();
-        let (source, names) = match found.is_dir() {
-            true => {
-                let (folder, names) = Folder::open(path, &mut unexpected)?;
-                (Source::Folder(folder), names)
+        let (source, names) = if found.is_dir() {
+            let (folder, names) = Folder::open(path, &mut unexpected)?;
+            (Source::Folder(folder), names)
+        } else if found.is_file() {
+            let file = File::open(path).map_err(failed)?;
+            if !zip::is_zip(&file, found.len()).map_err(failed)? {
+                return not_a_bundle("it is neither a folder nor a zip");
             }
-            false => {
-                let (zip, names) = Zip::open(path, &mut unexpected)?;
-                (Source::Zip(zip), names)
-            }
+            let (zip, names) = Zip::open(file, path, &mut unexpected)?;
+            (Source::Zip(zip), names)
+        } else {
+            return not_a_bundle("it is neither a folder nor a zip");
         };
-        Ok(Bundle { source, names, unexpected })
+        match names.is_empty() {
+            true => not_a_bundle("it has no file of a bundle"),
+            false => Ok(Bundle { source, names, unexpected }),
+        }
     }
 
     /// The ids of the entries, in order.
@@ -131,18 +152,13 @@ impl Bundle {
         self.names.binary_search(&name).is_ok()
     }
 
-    /// The JWK set of the bundle. `None` if it has none.
-    pub(crate) fn keys(&self) -> Result<Option<Vec<u8>>, ReadError> {
-        self.read(Name::Keys)
-    }
-
     /// Opens a file. `None` if the bundle does not have it. A file that is too long or damaged
     /// gives an error while it is read.
     pub(crate) fn open_file(&self, name: Name) -> Result<Option<Box<dyn Read + '_>>, ReadError> {
         let Ok(at) = self.names.binary_search(&name) else { return Ok(None) };
         let opened: io::Result<Box<dyn Read + '_>> = match &self.source {
             Source::Folder(folder) => folder.open_file(name).map(|file| Box::new(file) as Box<_>),
-            Source::Zip(zip) => zip.open_file(at, name),
+            Source::Zip(zip) => zip.open_file(at).map(|file| Box::new(file) as Box<_>),
         };
         let file = opened.map_err(|error| ReadError::File { name, error })?;
         Ok(Some(Box::new(Limited { file, left: name.limit() })))
@@ -155,6 +171,13 @@ impl Bundle {
         let read = file.read_to_end(&mut bytes);
         read.map_err(|error| ReadError::File { name, error })?;
         Ok(Some(bytes))
+    }
+
+    /// Reads a file, if the bundle has it, and keeps nothing.
+    pub(crate) fn skim(&self, name: Name) -> Result<(), ReadError> {
+        let Some(mut file) = self.open_file(name)? else { return Ok(()) };
+        let read = io::copy(&mut file, &mut io::sink());
+        read.map(drop).map_err(|error| ReadError::File { name, error })
     }
 }
 
@@ -173,14 +196,14 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-fn not_a_bundle(path: &Path, why: impl Into<String>) -> ReadError {
-    ReadError::NotABundle { path: path.to_owned(), why: why.into() }
+fn damaged(path: &Path, why: impl Into<String>) -> ReadError {
+    ReadError::Damaged { path: path.to_owned(), why: why.into() }
 }
 
-/// Adds a file to a list that must not be too long.
+/// Checks that there are not more files than a bundle can have.
 fn check_count(path: &Path, count: usize) -> Result<(), ReadError> {
     match count > MAX_FILES {
-        true => Err(not_a_bundle(path, format!("it has more than {MAX_FILES} files"))),
+        true => Err(damaged(path, format!("it has more than {MAX_FILES} files"))),
         false => Ok(()),
     }
 }

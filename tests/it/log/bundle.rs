@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +13,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::{go, lines};
 use crate::console;
 use crate::harness::{
     Serve, Setup, Signer, cef, json_lines, jwks, optional_tool, output_of, tool, wait_until,
@@ -97,6 +97,16 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Makes a zip of a folder, with another program.
+fn python_zip(folder: &Path, zip: &Path) -> bool {
+    let Some(mut python) = tool("python3") else { return false };
+    let _ = fs::remove_file(zip);
+    python.args(["-m", "zipfile", "-c"]).arg(zip).args(names(folder)).current_dir(folder);
+    let (code, _, stderr) = output_of(&mut python);
+    assert_eq!(code, Some(0), "{stderr}");
+    true
+}
+
 /// A signed entry in each format.
 fn one_of_each() -> Vec<String> {
     let signer = Signer::new("k1");
@@ -154,26 +164,26 @@ fn a_query_is_proved_in_a_folder_and_in_a_zip() {
         let ran = stored.verify(bundle, &["--jwks", &stored.jwks()]).expect(0);
         let lines: Vec<_> = ran.stdout.lines().collect();
         assert_eq!(lines.len(), 2, "{ran}");
-        let expected = "2  valid      key k1; in the log at 2; not witnessed";
+        let expected = "2  valid      signed by Konnect's key k1; in the log at 2, valid at receipt; \
+                        not witnessed";
         assert_eq!(lines[1], expected, "{ran}");
         assert!(ran.stderr.contains("2 entries") && !ran.stderr.contains("note"), "{ran}");
         // Without keys from elsewhere, that is said.
         let ran = stored.verify(bundle, &[]).expect(0);
-        assert!(ran.stdout.contains("key k1 of the bundle"), "{ran}");
-        assert!(ran.stderr.contains("Whoever made it chose them"), "{ran}");
+        assert!(ran.stdout.contains("signed by Konnect's key k1, says the log"), "{ran}");
+        assert!(ran.stderr.contains("as far as the log vouches for them"), "{ran}");
     }
     assert_eq!(stored.written(), ["bundle", "bundle.zip"]);
     // Other programs read the zip, and what they make of it is read.
-    let (Some(mut unzip), Some(mut zipped)) = (tool("unzip"), tool("zip")) else { return };
+    let Some(mut python) = tool("python3") else { return };
     let out = stored.out.path().join("unzipped");
-    let (code, _, stderr) = output_of(unzip.arg("-q").arg(&zip).arg("-d").arg(&out));
+    let (code, _, stderr) = output_of(python.args(["-m", "zipfile", "-e"]).args([&zip, &out]));
     assert_eq!(code, Some(0), "{stderr}");
     for name in ["entries/1/line", "entries/2/proof.tlog-proof", "checkpoint"] {
         assert_eq!(fs::read(out.join(name)).unwrap(), fs::read(folder.join(name)).unwrap());
     }
     let again = stored.out.path().join("again.zip");
-    let (code, _, stderr) = output_of(zipped.args(["-qr"]).arg(&again).arg(".").current_dir(&out));
-    assert_eq!(code, Some(0), "{stderr}");
+    assert!(python_zip(&out, &again));
     stored.verify(&again, &[]).expect(0);
     stored.verify(&out, &[]).expect(0);
 }
@@ -213,8 +223,31 @@ fn what_cannot_be_proved_is_named_and_nothing_is_written() {
     assert!(ran.stderr.contains("not empty"), "{ran}");
     assert_eq!(names(&path), ["other"]);
     fs::remove_file(path.join("other")).unwrap();
+    let bundled = stored.serve.data().join("log/bundled");
+    assert!(!bundled.exists());
     stored.vidimus(&["prove", "--id", "1", "--out", &out]).expect(0);
     stored.verify(&path, &[]).expect(0);
+    // The checkpoint is kept from now on.
+    assert_eq!(fs::read_to_string(&bundled).unwrap(), "4\n");
+}
+
+#[test]
+fn a_checkpoint_that_the_log_did_not_sign_is_not_put_into_a_bundle() {
+    let (stored, other) = (Stored::with(&one_of_each()), Stored::with(&one_of_each()));
+    let refused = |expected: &str| {
+        let out = stored.out.path().join("bundle");
+        let ran = stored.vidimus(&["prove", "--id", "1", "--out", out.to_str().unwrap()]).expect(3);
+        assert!(ran.stderr.contains(expected), "{ran}");
+        assert_eq!(stored.written(), [""; 0]);
+    };
+    let checkpoint = |of: &Stored| of.serve.data().join("log/checkpoint");
+    let good = fs::read(checkpoint(&stored)).unwrap();
+    fs::copy(checkpoint(&other), checkpoint(&stored)).unwrap();
+    refused("the newest checkpoint is not one of this log");
+    fs::write(checkpoint(&stored), good).unwrap();
+    // The hash of the third leaf, which no proof needs for its own sake.
+    change(&stored.serve.data().join("log/hashes/0/0000"), |hashes| hashes[2 * 32] ^= 1);
+    refused("the tree of the log is not the one that its newest checkpoint signs");
 }
 
 #[test]
@@ -274,12 +307,22 @@ fn every_change_of_a_bundle_is_found() {
         for keys in [&["--jwks", &stored.jwks()][..], &[]] {
             // A set from elsewhere is enough.
             let code = if what == "keys removed" && !keys.is_empty() { 1 } else { code };
-            let ran = stored.verify(&bundle, &[keys, &["-o", "jsonl"]].concat()).expect(code);
-            let said = format!("{}{}", ran.stdout, ran.stderr);
-            assert!(said.contains(expected), "{what}: {ran}");
-            let is_second = |one: &Value| one["id"] == 2 && one["proved"] == true;
-            let is_proved = code != 3 && ran.records().iter().any(is_second);
-            assert!(!is_proved || !what.starts_with("entry 2"), "{what}: {ran}");
+            // The same in a zip, which follows links.
+            let zip = stored.out.path().join("tampered.zip");
+            let zip = (what != "a link" && python_zip(&bundle, &zip)).then_some(&zip);
+            for bundle in [Some(&bundle), zip].into_iter().flatten() {
+                let ran = stored.verify(bundle, &[keys, &["-o", "jsonl"]].concat()).expect(code);
+                let said = format!("{}{}", ran.stdout, ran.stderr);
+                assert!(said.contains(expected), "{what}: {ran}");
+                for one in ran.records().iter().filter(|one| one["id"] == 2) {
+                    let is_tampered = what.starts_with("entry 2");
+                    assert!(!is_tampered || one["proved"] == false, "{what}: {ran}");
+                    // Another leaf may be in the log, and says nothing of this entry.
+                    assert!(!is_tampered || one["in_log"] == false, "{what}: {ran}");
+                    let says = [one["leaf"].is_u64(), one["recorded"].is_object()];
+                    assert_eq!(says, [one["in_log"] == true; 2], "{what}: {ran}");
+                }
+            }
         }
         fs::remove_dir_all(&bundle).unwrap();
     };
@@ -415,7 +458,7 @@ fn every_change_of_a_bundle_is_found() {
     check("no entry", 1, "there is no entry in it", &|bundle| {
         fs::remove_dir_all(bundle.join("entries")).unwrap();
     });
-    check("a link", 3, "is a link", &|bundle| {
+    check("a link", 1, "is a link", &|bundle| {
         fs::remove_file(line(bundle)).unwrap();
         std::os::unix::fs::symlink(good.join("entries/2/line"), line(bundle)).unwrap();
     });
@@ -442,10 +485,33 @@ fn a_key_of_the_bundle_is_not_the_one_that_the_log_names() {
     fs::write(bundle.join("entries/1/line"), forger.cef(9)).unwrap();
     fs::write(bundle.join("jwks.json"), jwks(&[&forger])).unwrap();
     let ran = stored.verify(&bundle, &[]).expect(1);
-    assert!(ran.stdout.contains("1  valid"), "{ran}");
-    for expected in ["ERROR: the leaf is of another line", "says that another key verified it"] {
+    for expected in [
+        "1  no_key     no_keys; NOT in the log; not witnessed; ERROR: the leaf is of another line",
+        "the key k2 of the bundle verifies it, and the log does not vouch for that key",
+    ] {
         assert!(ran.stdout.contains(expected), "{ran}");
     }
+}
+
+#[test]
+fn the_log_vouches_only_for_keys_that_its_leaves_name() {
+    // The receiver has no key of this sender: so says the leaf.
+    let stored = Stored::with(&[Signer::new("k2").cef(1)]);
+    let bundle = stored.prove("bundle", &["--id", "1"]);
+    let key_set = stored.out.path().join("k2.json");
+    fs::write(&key_set, jwks(&[&Signer::new("k2")])).unwrap();
+    fs::copy(&key_set, bundle.join("jwks.json")).unwrap();
+    let ran = stored.verify(&bundle, &[]).expect(1);
+    let expected = "1  no_key     no_keys; in the log at 1, invalid at receipt; not witnessed; ERROR: the key k2";
+    assert!(ran.stdout.contains(expected), "{ran}");
+    // A damaged key set was tampered with, and is not needed by who has keys from elsewhere.
+    fs::write(bundle.join("jwks.json"), "x").unwrap();
+    let ran = stored.verify(&bundle, &[]).expect(1);
+    assert!(ran.stderr.contains("error: jwks.json"), "{ran}");
+    // Who has the key from elsewhere needs nobody to vouch for it.
+    let ran = stored.verify(&bundle, &["--jwks", key_set.to_str().unwrap()]).expect(0);
+    let expected = "1  valid      signed by Konnect's key k2; in the log at 1, invalid at receipt";
+    assert!(ran.stdout.contains(expected), "{ran}");
 }
 
 #[test]
@@ -458,24 +524,38 @@ fn wrong_usage_and_unreadable_bundles_have_their_exit_codes() {
     stored.verify(&stored.out.path().join("none"), &[]).expect(3);
     stored.verify(&stored.serve.home().join("jwks.json"), &[]).expect(3);
     stored.verify(&bundle, &["--jwks", "none.json"]).expect(3);
-    // A folder that is no bundle proves nothing.
-    let ran = stored.verify(stored.serve.home(), &[]).expect(1);
-    assert!(ran.stderr.contains("checkpoint is missing"), "{ran}");
+    let folder = tempfile::tempdir().unwrap();
+    let ran = stored.verify(folder.path(), &[]).expect(3);
+    assert!(ran.stderr.contains("it has no file of a bundle"), "{ran}");
+    // A zip that was tampered with is one, as a folder is.
     let whole = fs::read(&bundle).unwrap();
-    fs::write(&bundle, &whole[..whole.len() - 1]).unwrap();
-    stored.verify(&bundle, &[]).expect(3);
-    fs::write(&bundle, [&whole[..], b"x"].concat()).unwrap();
-    stored.verify(&bundle, &[]).expect(3);
+    let line = whole.windows(14).position(|bytes| bytes == b"entries/1/line").unwrap();
+    for change in [
+        &(|zip: &mut Vec<u8>| zip.truncate(zip.len() - 1)) as &dyn Fn(&mut Vec<u8>),
+        &|zip: &mut Vec<u8>| zip.push(b'x'),
+        &|zip: &mut Vec<u8>| zip[line + 30] ^= 1,
+        &|zip: &mut Vec<u8>| zip[line] ^= 1,
+    ] {
+        fs::write(&bundle, &whole).unwrap();
+        self::change(&bundle, change);
+        stored.verify(&bundle, &[]).expect(1);
+    }
 }
 
 /// The key with this name, its id, and its verifier key. `kind` is what it signs (C2SP signed-note).
 fn key(name: &str, kind: u8) -> (Ed25519KeyPair, Vec<u8>, String) {
     let seed = digest(&SHA256, name.as_bytes());
     let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).unwrap();
-    let public = [&[kind], pair.public_key().as_ref()].concat();
+    let (id, vkey) = vkey(name, kind, pair.public_key().as_ref());
+    (pair, id, vkey)
+}
+
+/// The id and the verifier key of a public key.
+fn vkey(name: &str, kind: u8, public: &[u8]) -> (Vec<u8>, String) {
+    let public = [&[kind], public].concat();
     let id = digest(&SHA256, &[name.as_bytes(), b"\n", &public].concat()).as_ref()[..4].to_vec();
     let vkey = format!("{name}+{}+{}", HEXLOWER.encode(&id), STANDARD.encode(public));
-    (pair, id, vkey)
+    (id, vkey)
 }
 
 /// The cosignature of a witness, as a line of a checkpoint, and its verifier key (C2SP
@@ -511,9 +591,17 @@ fn a_policy_says_which_witnesses_are_needed() {
     };
     let any = policy("group g any w1 w2\nquorum g");
     let ran = stored.verify(&bundle, &["--policy", &any, "-o", "jsonl"]).expect(0);
-    assert_eq!(ran.records()[0]["witnesses"], serde_json::json!(["w1.example"]), "{ran}");
+    let w1 = serde_json::json!([{"name": "w1.example", "at": "2025-11-24T16:00:00.000Z"}]);
+    assert_eq!(ran.records()[0]["witnesses"], w1, "{ran}");
     let ran = stored.verify(&bundle, &["--policy", &any]).expect(0);
-    assert!(ran.stdout.trim_end().ends_with("; witnessed"), "{ran}");
+    let expected = "; witnessed by w1.example at 2025-11-24T16:00:00.000Z";
+    assert!(ran.stdout.trim_end().ends_with(expected), "{ran}");
+    // What is not in the log was not witnessed.
+    let tampered = stored.prove("tampered", &["--id", "1,2"]);
+    change(&tampered.join("entries/2/line"), |line| line.push(b' '));
+    let ran = stored.verify(&tampered, &["--policy", &any]).expect(1);
+    assert_eq!(ran.stdout.matches("; witnessed by").count(), 1, "{ran}");
+    assert!(ran.stdout.contains("NOT in the log; not witnessed; ERROR"), "{ran}");
     let ran = stored.verify(&bundle, &["--policy", &policy("group g all w1 w2\nquorum g")]);
     let ran = ran.expect(1);
     assert!(ran.stdout.contains("in the log") && ran.stdout.contains("not witnessed"), "{ran}");
@@ -523,6 +611,12 @@ fn a_policy_says_which_witnesses_are_needed() {
     stored.verify(&bundle, &["--policy", &listed]).expect(0);
     let another = format!("log {}\nquorum w1", key("other.example", 1).2);
     stored.verify(&bundle, &["--policy", &policy(&another)]).expect(2);
+    // The log is no witness of its own.
+    let public = STANDARD.decode(stored.vkey.splitn(3, '+').last().unwrap()).unwrap();
+    let own = vkey("w3.example", 4, &public[1..]).1;
+    let own = policy(&format!("witness w3 {own}\nquorum w3"));
+    let ran = stored.verify(&bundle, &["--policy", &own]).expect(2);
+    assert!(ran.stderr.contains("the witness w3.example has the key of the log"), "{ran}");
     // The key of a witness is not the key of a log.
     verify(&bundle, &["--log-key", &w1_key]).expect(2);
 }
@@ -535,58 +629,142 @@ fn commands(bundle: &Path) -> Vec<String> {
 }
 
 /// Runs commands in a bundle, as they are in its README.
-fn sh(stored: &Stored, bundle: &Path, commands: &[String]) -> Run {
-    let mut shell = Command::new("sh");
+fn run_in(shell: &str, stored: &Stored, bundle: &Path, commands: &[String]) -> Run {
+    let mut shell = Command::new(shell);
     shell.args(["-c", &commands.concat()]).current_dir(bundle).env("VKEY", &stored.vkey);
     shell.env("TMPDIR", stored.out.path());
     Run::of(&mut shell)
 }
+
+/// What the commands for openssl say.
+const SAID: [&str; 5] = [
+    "Signature Verified Successfully",
+    "The checkpoint is of this log",
+    "The leaf is of this entry",
+    "The leaf is in the log",
+    "Konnect signed the entry with the key",
+];
 
 #[test]
 fn the_commands_for_openssl_in_the_readme_check_an_entry() {
     let Some(_) = tool("openssl") else { return };
     let stored = Stored::with(&[one_of_each(), one_of_each()].concat());
     let said = |bundle: &Path| {
-        let ran = sh(&stored, bundle, &commands(bundle)[..5]);
-        [
-            "Signature Verified Successfully",
-            "The leaf is of this line",
-            "The leaf is in the log",
-            "Konnect signed the entry with the key",
-        ]
-        .map(|text| ran.stdout.contains(text))
+        let ran = run_in("sh", &stored, bundle, &commands(bundle)[..5]);
+        SAID.map(|text| ran.stdout.contains(text))
     };
     for id in ["1", "2", "3"] {
         let bundle = stored.prove(id, &["--id", id]);
-        assert_eq!(said(&bundle), [true; 4], "{id}");
+        assert_eq!(said(&bundle), [true; 5], "{id}");
         // The commands write nothing into the bundle.
         stored.verify(&bundle, &[]).expect(0);
     }
     let bundle = stored.out.path().join("1");
     let entry = bundle.join("entries/1");
-    let tampered = |path: &Path, at: usize| {
+    let tampered = |path: &Path, how: &dyn Fn(&mut Vec<u8>)| {
         let before = fs::read(path).unwrap();
-        change(path, |bytes| bytes[at] ^= 1);
+        change(path, how);
         let said = said(&bundle);
         fs::write(path, before).unwrap();
         said
     };
-    assert_eq!(tampered(&entry.join("line"), 60), [true, false, true, false]);
-    assert_eq!(tampered(&entry.join("salt"), 0), [true, false, true, true]);
-    assert_eq!(tampered(&entry.join("leaf"), 2), [true, true, false, true]);
+    let byte = |path: &Path, at: usize| tampered(path, &|bytes| bytes[at] ^= 1);
+    assert_eq!(byte(&entry.join("line"), 60), [true, true, false, true, false]);
+    let add_line_end = |line: &mut Vec<u8>| line.insert(60, b'\n');
+    assert_eq!(tampered(&entry.join("line"), &add_line_end), [true, true, false, true, false]);
+    assert_eq!(byte(&entry.join("salt"), 0), [true, true, false, true, true]);
+    assert_eq!(byte(&entry.join("leaf"), 2), [true, true, true, false, true]);
+    // The kind, and the id.
+    assert_eq!(byte(&entry.join("leaf"), 1), [true, true, true, false, true]);
+    let kind = |leaf: &mut Vec<u8>| leaf[1] = 4;
+    assert_eq!(tampered(&entry.join("leaf"), &kind), [true, true, false, false, true]);
+    assert_eq!(byte(&entry.join("leaf"), 17), [true, true, false, false, true]);
     let checkpoint = bundle.join("checkpoint");
     let root = "example.com/log\n4\n".len();
-    assert_eq!(tampered(&checkpoint, root), [false, true, false, true]);
+    assert_eq!(byte(&checkpoint, root), [false, true, true, false, true]);
+    assert_eq!(byte(&checkpoint, 0), [false, false, true, true, true]);
+    // An index that has the same way to the root, outside of the tree.
+    let index = |proof: &mut Vec<u8>| {
+        *proof = String::from_utf8_lossy(proof).replacen("index 1\n", "index 9\n", 1).into();
+    };
+    let proof = entry.join("proof.tlog-proof");
+    assert_eq!(tampered(&proof, &index), [true, true, true, false, true]);
+}
+
+/// A file of a bundle, and how something is put into it.
+type Place = (&'static str, fn(&str, &str) -> String);
+
+#[test]
+fn nothing_in_a_bundle_is_run_as_a_command() {
+    let Some(_) = tool("openssl") else { return };
+    let stored = Stored::with(&one_of_each());
+    let good = stored.prove("good", &["--id", "1"]);
+    let trap = stored.out.path().join("trap");
+    let trap = trap.to_str().unwrap();
+    for shell in ["dash", "bash"] {
+        let Some(_) = tool(shell) else { continue };
+        for evil in [
+            format!("$(touch {trap})"),
+            format!("a[$(touch {trap})]"),
+            format!("`touch {trap}`"),
+            format!("1; touch {trap}"),
+            format!("1\nindex a[$(touch {trap})]"),
+            "08".to_owned(),
+            "99999999999999999999".to_owned(),
+            "-1".to_owned(),
+            String::new(),
+        ] {
+            // It stands wherever the commands read something, in one place at a time.
+            let places: [Place; 7] = [
+                ("entries/1/proof.tlog-proof", |text, evil| {
+                    text.replacen("index 1\n", &format!("index {evil}\n"), 1)
+                }),
+                ("entries/1/proof.tlog-proof", |text, evil| {
+                    let at = text.find("index 1\n").unwrap() + "index 1\n".len();
+                    format!("{}{evil}\n{}", &text[..at], &text[at..])
+                }),
+                ("checkpoint", |text, evil| text.replacen("\n4\n", &format!("\n{evil}\n"), 1)),
+                ("checkpoint", |text, evil| format!("{evil}\n{text}")),
+                ("checkpoint", |text, evil| format!("{text}— example.com/log {evil}\n")),
+                ("entries/1/line", |_, evil| format!("{evil} sig={}", "A".repeat(86))),
+                ("jwks.json", |text, evil| {
+                    text.replacen("\"x\": \"", &format!("\"x\": \"{evil}"), 1)
+                }),
+            ];
+            for (at, (name, place)) in places.into_iter().enumerate() {
+                let bundle = stored.out.path().join("evil");
+                copy(&good, &bundle);
+                let text = fs::read_to_string(bundle.join(name)).unwrap();
+                fs::write(bundle.join(name), place(&text, &evil)).unwrap();
+                let ran = run_in(shell, &stored, &bundle, &commands(&good)[..5]);
+                assert!(!Path::new(trap).exists(), "{shell}, {evil} in {name}: {ran}");
+                // What stands in the place of a number or a hash is not taken for one.
+                let is_in_log = ran.stdout.contains("The leaf is in the log");
+                assert!(at > 2 || !is_in_log, "{shell}, {evil} in {name}: {ran}");
+                fs::remove_dir_all(&bundle).unwrap();
+            }
+        }
+    }
 }
 
 #[test]
 fn programs_of_others_check_an_entry() {
-    let Some(_) = optional_tool("go") else { return };
+    let Some(mut go) = optional_tool("go") else { return };
     let stored = Stored::with(&one_of_each());
     let bundle = stored.prove("bundle", &["--id", "2"]);
     let commands = commands(&bundle);
     assert_eq!(commands.len(), 7);
-    let run = |of: usize| sh(&stored, &bundle, &[commands[0].clone(), commands[of].clone()]);
+    // Without a network, Go cannot fetch what it has not fetched before.
+    let spicy = commands[5].split(' ').find_map(|word| word.strip_prefix("filippo.io/")).unwrap();
+    let (code, _, stderr) = output_of(
+        go.args(["install", &format!("filippo.io/{spicy}")]).env("GOBIN", stored.out.path()),
+    );
+    if code != Some(0) && std::env::var_os("VIDIMUS_TESTS_STRICT").is_none() {
+        eprintln!("SKIPPED: {spicy} cannot be built: {stderr}");
+        return;
+    }
+    let run =
+        |of: usize| run_in("sh", &stored, &bundle, &[commands[0].clone(), commands[of].clone()]);
     let (spicy, sumdb) = (run(5).expect(0), run(6).expect(0));
     assert!(spicy.stderr.contains("verified"), "{spicy}");
     assert!(sumdb.stdout.contains("The leaf is in the log, say note and tlog"), "{sumdb}");
@@ -597,7 +775,7 @@ fn programs_of_others_check_an_entry() {
 }
 
 #[test]
-fn ten_thousand_entries_are_proved_and_verified_in_seconds() {
+fn ten_thousand_entries_are_proved_and_verified() {
     const COUNT: usize = 10_000;
     let signer = Signer::new("k1");
     let mut stored = Stored::running("1h");
@@ -607,17 +785,21 @@ fn ten_thousand_entries_are_proved_and_verified_in_seconds() {
     }
     stored.stop();
     for name in ["bundle", "bundle.zip"] {
-        let start = Instant::now();
         let bundle = stored.prove(name, &[]);
-        let made = start.elapsed();
         let ran = stored.verify(&bundle, &["--jwks", &stored.jwks()]).expect(0);
-        let verified = start.elapsed() - made;
         assert!(ran.stderr.contains("10000 entries"), "{}", ran.stderr);
         assert_eq!(ran.stdout.lines().count(), COUNT);
-        println!("{name}: made in {made:?}, verified in {verified:?}");
-        // A program without optimisation on a busy machine; it takes a few seconds alone.
-        assert!(made.max(verified) < Duration::from_secs(60), "{made:?} {verified:?}");
     }
+    // Go's packages say the same of all of them.
+    let Some(programs) = go::build("tlog-go", &[]) else { return };
+    let program = programs.join("tlog-go");
+    let bundle = stored.out.path().join("bundle");
+    let check = || output_of(Command::new(&program).arg(&stored.vkey).arg(&bundle));
+    let (code, stdout, stderr) = check();
+    assert_eq!((code, stdout.as_str()), (Some(0), "10001 leaves, 10000 proved\n"), "{stderr}");
+    change(&bundle.join("entries/9999/leaf"), |leaf| leaf[2] ^= 1);
+    let (code, _, stderr) = check();
+    assert!(code == Some(1) && stderr.contains("entries/9999"), "{stderr}");
 }
 
 #[test]
@@ -660,19 +842,28 @@ fn the_console_gives_the_same_bundles() {
     }
     refused("/api/v1/entries/99/evidence", 404);
     refused("/api/v1/entries/x/evidence", 404);
-    assert_eq!(refused("/api/v1/evidence?q=format:none", 404), "no entry matches");
+    assert_eq!(refused("/api/v1/evidence?q=name:nobody", 404), "no entry matches");
     refused("/api/v1/evidence?q=status:abc", 400);
+    let bundled = fs::read_to_string(stored.serve.data().join("log/bundled")).unwrap();
+    assert_eq!(bundled, "4\n");
+    // More than are searched at once.
+    stored.serve.deliver(lines(0..2100));
+    super::wait_for_size(&stored.serve, 2104);
+    let bundle = download("/api/v1/evidence");
+    let ran = verify(&bundle, &["--log-key", &vkey]).expect(1);
+    assert_eq!(ran.stdout.matches("in the log at").count(), 2103, "{}", ran.stderr);
+    assert!(ran.stderr.contains("3 proved"), "{}", ran.stderr);
     stored.serve.deliver("x".repeat(2 << 20));
     wait_until("the long line is covered", || {
-        let answer = console::get(&stored.serve, "/api/v1/entries/4/evidence");
+        let answer = console::get(&stored.serve, "/api/v1/entries/2104/evidence");
         answer.text().contains("too long")
     });
-    let said = refused("/api/v1/entries/4/evidence", 409);
+    let said = refused("/api/v1/entries/2104/evidence", 409);
     assert!(said.contains("vidimus prove"), "{said}");
     // The command writes it.
     stored.stop();
-    let bundle = stored.prove("long", &["--id", "4"]);
+    let bundle = stored.prove("long", &["--id", "2104"]);
     let ran = stored.verify(&bundle, &[]).expect(1);
-    assert!(ran.stdout.contains("4  malformed  line_too_long; in the log at"), "{ran}");
-    assert_eq!(fs::metadata(bundle.join("entries/4/line")).unwrap().len(), 2 << 20);
+    assert!(ran.stdout.contains("2104  malformed  line_too_long; in the log at"), "{ran}");
+    assert_eq!(fs::metadata(bundle.join("entries/2104/line")).unwrap().len(), 2 << 20);
 }
