@@ -160,7 +160,9 @@ fn agrees_with(
     tiles: &Tiles,
 ) -> Result<(), LogError> {
     let anchor = witness.status().name();
-    let asked = runtime.block_on(tokio::time::timeout(TIMEOUT, witness.ask_size(newest)));
+    // A time-out is made inside of the runtime.
+    let ask = async { tokio::time::timeout(TIMEOUT, witness.ask_size(newest)).await };
+    let asked = runtime.block_on(ask);
     match asked {
         Ok(Ok(found)) if found > tiles.size() => {
             let (anchor, size) = (anchor.to_owned(), tiles.size());

@@ -283,11 +283,16 @@ mod tests {
         let hashes = directory.log().join("hashes/0/0000");
         edit(&hashes, 64);
         let error = signer(&directory, &store).step().unwrap_err();
-        assert!(matches!(error, LogError::Contradiction(Contradiction::Root { .. })), "{error}");
+        assert!(matches!(error, LogError::Store(StoreError::DamagedLog { .. })), "{error}");
         assert!(is_final(&error));
         edit(&hashes, 64);
-        // A checkpoint that was signed later comes back.
         let newest = checkpoints.given_out().unwrap().unwrap();
+        // A checkpoint over other leaves comes back, and one that was signed later.
+        let other = Checkpoint::new("example.com/log", 6, Hash([1; 32])).unwrap();
+        let other = one.keys.sign(&other, now()).unwrap().to_string();
+        fs::write(checkpoints.path(), other).unwrap();
+        let error = signer(&directory, &store).step().unwrap_err();
+        assert!(matches!(error, LogError::Contradiction(Contradiction::Root { .. })), "{error}");
         let later = Checkpoint::new("example.com/log", 9, Hash([1; 32])).unwrap();
         let later = one.keys.sign(&later, now()).unwrap().to_string();
         fs::write(checkpoints.path(), later).unwrap();

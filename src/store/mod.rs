@@ -545,16 +545,18 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        let _ = self.writer.send(Message::Stop);
-        let _ = self.background.send(Task::Stop);
-        if let Some((writer, background)) = self.threads.take() {
-            // The background thread may be waiting for the writer, so the writer goes first.
-            for thread in [writer, background] {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the store has panicked");
-                }
+        let Some((writer, background)) = self.threads.take() else { return };
+        let join = |thread: JoinHandle<()>| {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store has panicked");
             }
-        }
+        };
+        // The background thread may be waiting for the writer. And whoever closes a segment last takes its
+        // write-ahead log into it, which only the writer may do.
+        let _ = self.background.send(Task::Stop);
+        join(background);
+        let _ = self.writer.send(Message::Stop);
+        join(writer);
     }
 }
 

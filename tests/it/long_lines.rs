@@ -187,6 +187,9 @@ fn sealing_splits_the_long_lines_of_an_earlier_version() {
          ALTER TABLE deliveries DROP COLUMN epoch;
          ALTER TABLE deliveries DROP COLUMN number;
          ALTER TABLE deliveries DROP COLUMN position;
+         ALTER TABLE entries DROP COLUMN leaf;
+         ALTER TABLE segment DROP COLUMN first_leaf;
+         DROP TABLE leaves;
          PRAGMA user_version = 1;",
     );
     let reader = || Reader::open(&Directory::open(&home.path).unwrap()).unwrap();

@@ -284,7 +284,8 @@ fn stores_of_every_version_are_archived() {
             ))
             .start();
         let expected = [1, 21, 41].map(|first_id| (first_id, bucket.clone()));
-        wait_until("an archive", || archived(&data) == expected);
+        // A segment under earlier rules is closed to be checked again, and may be archived too.
+        wait_until("an archive", || archived(&data).starts_with(&expected));
         serve.stop();
         assert_sound(&data);
     }

@@ -10,8 +10,8 @@ use super::Catalog;
 use super::overlay::Overlay;
 use crate::store::error::StoreError;
 use crate::store::schema::CATALOG_WITH_LEAVES;
+use crate::store::segment::leaves::Backfill;
 use crate::store::sqlite::MAX_ID;
-use crate::tlog::leaf::Salt;
 
 /// How far the log has what happened later.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +33,6 @@ pub(in crate::store) struct UnloggedRemoval {
     pub(in crate::store) reason: String,
     /// The SHA-256 of its file in hexadecimal, if it was sealed.
     pub(in crate::store) sha256: Option<String>,
-}
-
-/// Leaves of entries from before the log began. Their ids follow one another too, in one segment.
-#[derive(Debug)]
-pub(in crate::store) struct Backfill {
-    /// The first id. The others follow it.
-    pub(in crate::store) first_id: u64,
-    /// The leaf of the first.
-    pub(in crate::store) first_leaf: u64,
-    /// The salt of each.
-    pub(in crate::store) salts: Vec<Salt>,
 }
 
 impl Catalog {
@@ -176,14 +165,5 @@ impl Overlay<'_> {
     pub(super) fn forget_backfills(&self, ids: &RangeInclusive<u64>) -> rusqlite::Result<()> {
         let sql = "DELETE FROM backfills WHERE first_id BETWEEN ?1 AND ?2";
         self.database().execute(sql, (ids.start(), ids.end())).map(drop)
-    }
-}
-
-impl Backfill {
-    /// The leaf and the salt of an entry, if it is one of these.
-    pub(in crate::store) fn of(&self, id: u64) -> Option<(u64, Salt)> {
-        let at = id.checked_sub(self.first_id)?;
-        let salt = self.salts.get(usize::try_from(at).ok()?)?;
-        Some((self.first_leaf + at, *salt))
     }
 }

@@ -275,7 +275,7 @@ impl Background {
         }
         for (segment, hold) in &due.held {
             if !self.held.contains_key(segment) {
-                tracing::warn!(segment, "retention keeps a segment: {hold}");
+                tracing::warn!(segment, "retention keeps a segment that {hold}");
             }
         }
         self.held = due.held;

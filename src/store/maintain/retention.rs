@@ -58,8 +58,8 @@ pub(in crate::store) enum Hold {
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Hold::Archive => "it is not in the archive yet",
-            Hold::Log => "it has leaves that the files of the log do not have yet",
+            Hold::Archive => "is not in the archive yet",
+            Hold::Log => "has leaves that the files of the log do not have yet",
         })
     }
 }
@@ -75,8 +75,6 @@ pub(in crate::store) fn due(
 ) -> Result<Due, StoreError> {
     let segments = catalog.segments()?;
     let mut total: u64 = segments.iter().map(|segment| segment.bytes(directory)).sum();
-    // If the number of leaves cannot be read, none are known to be there.
-    let logged = Tiles::open(directory).map_or(0, |tiles| tiles.size());
     let mut due = Due::default();
     for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
         let too_large = due.held.is_empty() && retention.size.is_some_and(|limit| total > limit);
@@ -85,10 +83,6 @@ pub(in crate::store) fn due(
                 && !catalog.is_archived(&segment, place)?
             {
                 due.held.insert(segment.first_id, Hold::Archive);
-                continue;
-            }
-            if next_leaf(directory, &segment) > logged {
-                due.held.insert(segment.first_id, Hold::Log);
                 continue;
             }
             total = total.saturating_sub(segment.bytes(directory));
@@ -131,7 +125,15 @@ pub(in crate::store) fn prune(
     if retention.age.is_none() && retention.size.is_none() {
         return Ok(Due::default());
     }
-    let due = due(directory, catalog, retention, archive, now)?;
+    let mut due = due(directory, catalog, retention, archive, now)?;
+    // If the number of leaves cannot be read, none are known to be there.
+    let logged = Tiles::open(directory).map_or(0, |tiles| tiles.size());
+    let is_logged = |segment: &Segment| next_leaf(directory, segment) <= logged;
+    // A newer segment is not deleted before an older one.
+    let count = due.segments.iter().take_while(|segment| is_logged(segment)).count();
+    for held in due.segments.split_off(count) {
+        due.held.insert(held.first_id, Hold::Log);
+    }
     for segment in &due.segments {
         // Recorded first: nobody opens it from then on, and an interrupted deletion is resumed.
         catalog.drop_segment(segment, reason, now)?;

@@ -9,7 +9,6 @@ use std::ops::{Range, RangeInclusive};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::entry::Millis;
-use crate::store::catalog::logged::Backfill;
 use crate::store::error::StoreError;
 use crate::store::schema::SEGMENT_WITH_LEAVES;
 use crate::store::segment::condition::Sql;
@@ -85,6 +84,26 @@ impl LeafRow {
             )?
             .execute((self.first, self.count, &self.records, &self.salts))
             .map(drop)
+    }
+}
+
+/// Leaves of entries from before the log began. Their ids follow one another too, in one segment.
+#[derive(Debug)]
+pub(in crate::store) struct Backfill {
+    /// The first id. The others follow it.
+    pub(in crate::store) first_id: u64,
+    /// The leaf of the first.
+    pub(in crate::store) first_leaf: u64,
+    /// The salt of each.
+    pub(in crate::store) salts: Vec<Salt>,
+}
+
+impl Backfill {
+    /// The leaf and the salt of an entry, if it is one of these.
+    pub(in crate::store) fn of(&self, id: u64) -> Option<(u64, Salt)> {
+        let at = id.checked_sub(self.first_id)?;
+        let salt = self.salts.get(usize::try_from(at).ok()?)?;
+        Some((self.first_leaf + at, *salt))
     }
 }
 

@@ -13,11 +13,10 @@ use rusqlite::{Connection, Row, Statement};
 
 use crate::entry::Millis;
 use crate::entry::fields::KNOWN;
-use crate::store::catalog::logged::Backfill;
 use crate::store::schema::{Columns, SEGMENT_WITH_ORIGINS};
 use crate::store::segment::blocks::{BlockWriter, with_raw};
 use crate::store::segment::condition::Sql;
-use crate::store::segment::leaves::{self, EntryLeaves};
+use crate::store::segment::leaves::{self, Backfill, EntryLeaves};
 use crate::store::segment::row::{
     Entries, FIRST, Ids, VerifyingKey, as_integer, expressions, key_id,
 };

@@ -161,7 +161,7 @@ fn searches_are_saved_in_the_browser_and_exported() {
     browser.wait_for("#entries [data-row]", 5);
     browser.keys("e");
     let exports = browser.attributes("#export a", "href");
-    assert_eq!(exports.len(), 3);
+    assert_eq!(exports.len(), 4);
     let csv = get(&serve, &exports[2]).text();
     assert_eq!(csv.matches(",invalid,").count(), 5, "{csv}");
 }

@@ -15,6 +15,10 @@ fn names(text: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("vidimus_")).collect()
 }
 
+/// A witness that nobody runs: its metrics are there all the same.
+const WITNESS: &str = "[[log.witness]]\nurl = 'http://127.0.0.1:1/'\nkey = \
+    'remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2'\n";
+
 #[test]
 fn every_metric_in_the_rules_exists() {
     let jwks = fixture("jwks.json");
@@ -23,7 +27,7 @@ fn every_metric_in_the_rules_exists() {
     let section = format!("[journal]\nurl = 'file://{}'\n", journal.path().display());
     let archived = format!("[archive]\nurl = 'file://{}'\n", archive.path().display());
     let config = format!(
-        "{section}{archived}[[source]]\nname = 'main'\ntype = 'journal'\n[[output]]\nname = 'siem'\ntype = \
+        "{section}{archived}{WITNESS}[[source]]\nname = 'main'\ntype = 'journal'\n[[output]]\nname = 'siem'\ntype = \
          'file'\npath = 'siem.log'\n"
     );
     let serve = Setup::new().config(&config).argument("--jwks", jwks.to_str().unwrap()).start();

@@ -148,9 +148,12 @@ fn a_line_that_only_resembles_an_entry_neither_stands_for_it_nor_hides_it() {
     let config = pull_from(&simulator, "delay = '30s'");
     let serve = Setup::new().file("token", &simulator.token).config(&config).start();
     serve.deliver(forged.join("\n"));
-    let verdicts: BTreeSet<_> =
-        shown(&serve, "json").iter().map(|one| one["verdict"].to_string()).collect();
-    assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), [r#""invalid""#, r#""unsigned""#]);
+    // The first may come before the keys are there.
+    wait_until("verdicts", || {
+        let shown = shown(&serve, "json");
+        let verdicts: BTreeSet<_> = shown.iter().map(|one| one["verdict"].to_string()).collect();
+        verdicts.into_iter().eq([r#""invalid""#, r#""unsigned""#])
+    });
     let until = ago(40);
     let is_old = |entry: &&Value| entry["time"].as_str().is_some_and(|at| *at < *until);
     let old = trace_ids(&genuine.iter().filter(is_old).cloned().collect::<Vec<_>>());
