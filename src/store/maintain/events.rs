@@ -77,6 +77,10 @@ impl EventLeaves {
     fn removals(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
         let removals = catalog.unlogged_removals()?;
         let leaf = |removal: &UnloggedRemoval| {
+            // A segment without entries has no range of ids.
+            if removal.ids.is_empty() {
+                return None;
+            }
             Some(Leaf::Retention {
                 first_id: *removal.ids.start(),
                 last_id: *removal.ids.end(),
@@ -93,7 +97,7 @@ impl EventLeaves {
     fn seals(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
         let seals = catalog.unlogged_seals()?;
         let leaf = |(ids, sha256): &(RangeInclusive<u64>, String)| {
-            let sha256 = digest_of(sha256)?;
+            let sha256 = digest_of(sha256).filter(|_| !ids.is_empty())?;
             Some(Leaf::Seal { first_id: *ids.start(), last_id: *ids.end(), sha256 })
         };
         self.add_each(&seals, leaf, |some| catalog.note_logged_seals(some))
@@ -149,12 +153,13 @@ impl EventLeaves {
         };
         let greatest = reader.greatest_id()?;
         let Some(first) = first.filter(|first| *first <= greatest) else { return Ok(false) };
+        let end = reader.end_of_segment(first)?;
         if reader.leaf_of(first)?.is_some() {
-            // All that follow have one: ids and leaves only rise.
-            catalog.note_backfilled(MAX_ID)?;
-            return Ok(false);
+            // So have all that follow in this segment. Another one may have lost its leaves with a catalog.
+            catalog.note_backfilled(end)?;
+            return Ok(end < greatest);
         }
-        let end = reader.end_of_segment(first)?.min(first.saturating_add(MOST - 1));
+        let end = end.min(first.saturating_add(MOST - 1));
         let (mut leaves, mut salts, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
         'slices: for from in (first..=end).step_by(AT_ONCE) {
             let ids: Vec<u64> = (from..=end).take(AT_ONCE).collect();

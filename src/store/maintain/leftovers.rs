@@ -10,7 +10,7 @@ use std::fs;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::Segment;
 use crate::store::directory::{Directory, remove_database};
-use crate::store::error::StoreError;
+use crate::store::error::{SqliteContext, StoreError};
 use crate::store::segment::{contents, file_name};
 
 /// Deletes the leftovers.
@@ -28,7 +28,7 @@ pub(in crate::store) fn tidy(directory: &Directory, catalog: &Catalog) -> Result
     let mut unexplained = Vec::new();
     for name in found.iter().filter(|name| !known.contains(name.as_str())) {
         let path = directory.segment(name);
-        match is_left_over(directory, &segments, name) {
+        match is_left_over(directory, catalog, &segments, name) {
             Ok(true) => {
                 remove_database(&path)?;
                 tracing::info!(file = %path.display(), "removed what an interrupted process left");
@@ -55,6 +55,7 @@ pub(in crate::store) fn tidy(directory: &Directory, catalog: &Catalog) -> Result
 /// Whether another file has everything that a file has.
 fn is_left_over(
     directory: &Directory,
+    catalog: &Catalog,
     segments: &[Segment],
     name: &str,
 ) -> Result<bool, StoreError> {
@@ -81,7 +82,10 @@ fn is_left_over(
         return Ok(true);
     }
     let Some(segment) = segment else { return Ok(false) };
-    contents::has_all(&directory.segment(&segment.file), &path)
+    // A new file that was never listed has leaves that the old one has in the catalog.
+    let backfills = catalog.overlay().backfills(&(segment.first_id..=segment.end()));
+    let backfills = backfills.doing("read the leaves of earlier entries", catalog.path())?;
+    contents::has_all_with(&directory.segment(&segment.file), &path, &backfills)
 }
 
 /// Whether the file that the catalog lists for a segment has all its entries.

@@ -17,15 +17,25 @@ use crate::store::error::{SqliteContext, StoreError};
 use crate::store::schema::SEGMENT_WITH_SPELLINGS;
 use crate::store::segment;
 use crate::store::segment::blocks::with_raw;
-use crate::store::segment::leaves;
+use crate::store::segment::leaves::{self, Backfill};
 use crate::store::segment::long_lines::{self, PIECE};
 use crate::store::sqlite::{self, Access, Database};
 
 /// Whether `whole` has every line, every delivery, every spelling and every leaf of `part`, with the same
 /// ids.
 pub(in crate::store) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
+    has_all_with(whole, part, &[])
+}
+
+/// The same, if the entries of `whole` also have the leaves of `backfills`.
+pub(in crate::store) fn has_all_with(
+    whole: &Path,
+    part: &Path,
+    backfills: &[Backfill],
+) -> Result<bool, StoreError> {
     let (whole_database, part_database) = (open(whole)?, open(part)?);
-    compare(&whole_database, &part_database).doing("compare with another file", part)
+    let has_all = compare(&whole_database, &part_database, backfills);
+    has_all.doing("compare with another file", part)
 }
 
 /// Opens a segment that may be in any state.
@@ -45,7 +55,7 @@ pub(in crate::store) fn open(path: &Path) -> Result<Database, StoreError> {
     }
 }
 
-fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
+fn compare(whole: &Database, part: &Database, backfills: &[Backfill]) -> rusqlite::Result<bool> {
     // Entries without a line would not be compared.
     let without_line = "SELECT EXISTS (SELECT 1 FROM entries
                                        WHERE id NOT IN (SELECT id FROM raw))";
@@ -64,7 +74,7 @@ fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
     Ok(contains((whole, &lines(whole)), (part, &lines(part)), line)?
         && contains((whole, DELIVERIES), (part, DELIVERIES), |_, _| Ok(true))?
         && has_spellings(whole, part)?
-        && leaves::has_all(whole, part)?)
+        && leaves::has_all(whole, part, backfills)?)
 }
 
 fn has_spellings(whole: &Database, part: &Database) -> rusqlite::Result<bool> {

@@ -314,7 +314,15 @@ impl Salts {
         let mut select = segment.prepare_cached(&sql)?;
         let mut rows = select.query([as_integer(*leaves.start()), as_integer(*leaves.end())])?;
         while let Some(row) = rows.next()? {
-            let (first, salts): (u64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            all.push((row.get(0)?, row.get(1)?));
+        }
+        Ok(Salts::joined(all))
+    }
+
+    /// Joins those that follow one another. They are in order.
+    fn joined(parts: Vec<(u64, Vec<u8>)>) -> Salts {
+        let mut all: Vec<(u64, Vec<u8>)> = Vec::new();
+        for (first, salts) in parts {
             match all.last_mut() {
                 Some((start, before)) if *start + before.len() as u64 / 16 == first => {
                     before.extend(salts);
@@ -322,7 +330,15 @@ impl Salts {
                 _ => all.push((first, salts)),
             }
         }
-        Ok(Salts(all))
+        Salts(all)
+    }
+
+    /// Adds those of entries that got their leaves after they were stored.
+    fn with(mut self, backfills: &[Backfill]) -> Salts {
+        let salts = |one: &Backfill| (one.first_leaf, one.salts.as_flattened().to_vec());
+        self.0.extend(backfills.iter().map(salts));
+        self.0.sort_unstable_by_key(|(first, _)| *first);
+        Salts::joined(self.0)
     }
 
     /// The salt of a leaf.
@@ -346,10 +362,15 @@ impl Salts {
     }
 }
 
-/// Whether `whole` has the leaf and the salt of each entry of `part`.
-pub(in crate::store) fn has_all(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
-    Ok(EntryLeaves::read(whole)?.has_all(&EntryLeaves::read(part)?)
-        && Salts::read(whole)?.has_all(&Salts::read(part)?))
+/// Whether `whole` has the leaf and the salt of each entry of `part`, with those of `backfills`.
+pub(in crate::store) fn has_all(
+    whole: &Database,
+    part: &Database,
+    backfills: &[Backfill],
+) -> rusqlite::Result<bool> {
+    let leaves = EntryLeaves::read(whole)?.with(backfills);
+    Ok(leaves.has_all(&EntryLeaves::read(part)?)
+        && Salts::read(whole)?.with(backfills).has_all(&Salts::read(part)?))
 }
 
 /// Copies to a packed file what it keeps of the leaves of `from`: the salts, the leaf after them, and the
@@ -367,9 +388,7 @@ pub(in crate::store) fn copy(
         (next(from)?, earliest),
     )?;
     let mut insert = to.prepare("INSERT INTO salts (first, count, salts) VALUES (?1, ?2, ?3)")?;
-    let backfilled =
-        backfills.iter().map(|one| (one.first_leaf, one.salts.as_flattened().to_vec()));
-    for (first, salts) in Salts::read(from)?.0.into_iter().chain(backfilled) {
+    for (first, salts) in Salts::read(from)?.with(backfills).0 {
         for (first, salts) in (first..).step_by(MOST_SALTS).zip(salts.chunks(MOST_SALTS * 16)) {
             insert.execute((first, salts.len() / 16, salts))?;
         }

@@ -435,6 +435,7 @@ fn entries_from_before_the_log_get_their_leaves_and_new_ones_do_not_wait() {
     assert!(kept < 1300, "{kept} records");
 
     // A new file of the segment has them, and the catalog does not any more.
+    let (_killed, copy) = killed(&directory);
     store.seal().unwrap();
     assert_eq!((1..=1303).map(with_leaf).collect::<Vec<_>>(), found);
     let left = reader.catalog(|catalog| Ok(catalog.overlay().backfills(&(1..=1300)).unwrap()));
@@ -443,6 +444,14 @@ fn entries_from_before_the_log_get_their_leaves_and_new_ones_do_not_wait() {
     let store = open_quiet(&directory);
     store.seal().unwrap();
     assert_eq!((1..=1303).map(with_leaf).collect::<Vec<_>>(), found);
+
+    // A crash before the catalog lists the new file leaves both.
+    let sealed = "0000000000000001.db";
+    fs::copy(directory.segment(sealed), copy.segment(sealed)).unwrap();
+    let store = open_quiet(&copy);
+    store.seal().unwrap();
+    let reader = Reader::open(&copy).unwrap();
+    assert_eq!(reader.leaf_of(1300).unwrap(), Some(found[1299]));
 }
 
 #[derive(Clone, Debug)]
