@@ -201,7 +201,11 @@ impl Report<'_> {
         details.extend(verdict.and_then(Verdict::reason).map(str::to_owned));
         details.push(match found.logged() {
             Some((leaf, recorded)) => {
-                format!("in the log at {leaf}, {} at receipt", recorded.verdict.as_str())
+                let when = match recorded.kind {
+                    "backfill" => "when it got its leaf",
+                    _ => "at receipt",
+                };
+                format!("in the log at {leaf}, {} {when}", recorded.verdict.as_str())
             }
             None => "NOT in the log".to_owned(),
         });
@@ -220,6 +224,7 @@ impl Report<'_> {
         let key = verdict.and_then(Verdict::proof).map(|proof| proof.key());
         let recorded = found.logged().map(|(_, recorded)| {
             json!({
+                "kind": recorded.kind,
                 "verdict": recorded.verdict.as_str(),
                 "received_at": recorded.received_at,
                 "stored_at": recorded.stored_at,

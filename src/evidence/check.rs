@@ -162,11 +162,13 @@ pub(crate) struct Found {
 /// What the leaf of an entry says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recorded {
-    /// The verdict at receipt.
+    /// The kind of the leaf: `entry`, or `backfill` if the entry is older than the log.
+    pub(crate) kind: &'static str,
+    /// The verdict at receipt. Of a `backfill` the one when it got the leaf.
     pub(crate) verdict: VerdictName,
     /// When it was received.
     pub(crate) received_at: Millis,
-    /// When it was stored.
+    /// When the leaf was stored, with the entry or later.
     pub(crate) stored_at: Millis,
     line: Sha256,
     key: Option<Sha256>,
@@ -457,8 +459,10 @@ impl Found {
 /// What the record of the leaf of an entry says.
 fn recorded(id: u64, record: &[u8]) -> Result<Recorded, EntryFault> {
     let (leaf, stored_at) = Leaf::parse(record)?;
+    let kind = leaf.kind();
     match leaf {
         Leaf::Entry(entry) | Leaf::Backfill(entry) if entry.id == id => Ok(Recorded {
+            kind,
             verdict: entry.verdict,
             received_at: entry.received_at,
             stored_at,

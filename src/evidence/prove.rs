@@ -38,10 +38,10 @@ pub(crate) enum EvidenceError {
     /// There are no such entries.
     #[error("there is no {0}: it was never stored, or its segment was removed")]
     NoEntry(Ids),
-    /// They were stored before the log began.
+    /// They were stored before the log began, and have no leaf yet.
     #[error(
-        "{0} cannot be proved: the log began later, and has no leaf of what was stored before. Leave \
-         them out, for example with a query"
+        "{0} cannot be proved yet: the log began later, and `vidimus serve` gives them their leaves in the \
+         background. Run the command again then, or leave them out"
     )]
     NoLeaf(Ids),
     /// They are too new.

@@ -21,7 +21,7 @@ use super::LogError;
 use super::checkpoints::verified;
 use super::error::Contradiction;
 use super::publish::NEWEST;
-use super::witness::{CosignError, Witness};
+use super::witness::{CosignError, Fork, Witness};
 use crate::net::{Client, ClientError};
 use crate::objects::Blocking;
 use crate::store::Tiles;
@@ -56,7 +56,8 @@ impl Anchor {
     }
 
     /// Compares the tree with it. `known` is every key that the log has had, and `origin` its origin now.
-    /// `newest` is the newest checkpoint. If the log has signed nothing, the anchor need not be there.
+    /// `has_signed` is whether the log has signed anything: if not, the anchor need not be there. A witness
+    /// passes: see [`agrees_with`].
     ///
     /// # Errors
     /// A [`Contradiction`] if the log that it is of is not this one, and [`LogError::Anchor`] if that
@@ -66,11 +67,8 @@ impl Anchor {
         tiles: &Tiles,
         known: &[VerifierKey],
         origin: &str,
-        newest: Option<&Note>,
+        has_signed: bool,
     ) -> Result<(), LogError> {
-        if let Anchor::Witness { witness, runtime } = self {
-            return newest.map_or(Ok(()), |newest| agrees_with(witness, runtime, newest, tiles));
-        }
         let anchor = self.name();
         let cannot = |why| LogError::Anchor { anchor: anchor.clone(), why };
         match self.read().map_err(cannot)? {
@@ -94,7 +92,9 @@ impl Anchor {
                 }
             }
             // Nothing was published yet.
-            None if matches!(self, Anchor::Published(_)) || newest.is_none() => {
+            None if matches!(self, Anchor::Published(_) | Anchor::Witness { .. })
+                || !has_signed =>
+            {
                 tracing::info!(anchor, "the anchor has no checkpoint yet");
             }
             None => {
@@ -152,34 +152,38 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-/// Asks a witness how much it has cosigned. `newest` is the newest checkpoint.
-fn agrees_with(
+/// Asks a witness how much it has cosigned. `newest` is the newest checkpoint, which covers all that was
+/// ever signed. Returns whether it answered.
+///
+/// # Errors
+/// A [`Contradiction`] if it has cosigned more, or another tree.
+pub(super) fn agrees_with(
     witness: &Witness,
     runtime: &Handle,
     newest: &Note,
-    tiles: &Tiles,
-) -> Result<(), LogError> {
+) -> Result<bool, LogError> {
     let anchor = witness.status().name();
+    let signed = Checkpoint::parse(newest.text()).map_err(LogError::Sign)?.size();
     // A time-out is made inside of the runtime.
     let ask = async { tokio::time::timeout(TIMEOUT, witness.ask_size(newest)).await };
     let asked = runtime.block_on(ask);
     match asked {
-        Ok(Ok(found)) if found > tiles.size() => {
-            let (anchor, size) = (anchor.to_owned(), tiles.size());
-            Err(Contradiction::AnchorAhead { anchor, found, size }.into())
+        Ok(Ok(found)) if found > signed => {
+            let fork = Fork::Larger(anchor.to_owned(), found, signed);
+            Err(Contradiction::Witness(fork).into())
         }
         Ok(Ok(size)) => {
             tracing::info!(anchor, size, "the log agrees with the witness");
-            Ok(())
+            Ok(true)
         }
         Ok(Err(CosignError::Fork(fork))) => Err(Contradiction::Witness(fork).into()),
         Ok(Err(error)) => {
             tracing::warn!(anchor, %error, "the log is not compared with the witness");
-            Ok(())
+            Ok(false)
         }
         Err(_) => {
             tracing::warn!(anchor, "the log is not compared with the witness: it does not answer");
-            Ok(())
+            Ok(false)
         }
     }
 }

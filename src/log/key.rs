@@ -66,6 +66,14 @@ impl Keys {
         self.history.0.iter().map(|(_, key)| key.clone()).collect()
     }
 
+    /// Those of them whose private key is here. A line of `vkeys` alone makes no key one of this log.
+    pub(super) fn held(&self) -> Vec<VerifierKey> {
+        let previous = self.previous.iter().map(|(key, _)| key);
+        let held: Vec<_> = previous.chain([&self.current]).map(SigningKey::verifier).collect();
+        let is_held = |known: &VerifierKey| held.iter().any(|key| key.public() == known.public());
+        self.known().into_iter().filter(is_held).collect()
+    }
+
     /// Signs a tree: with the key, and for some time after a new one came with the one before.
     pub(super) fn sign(&self, checkpoint: &Checkpoint, now: Millis) -> Result<Note, FormatError> {
         let mut note = checkpoint.sign(&self.current)?;

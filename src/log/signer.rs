@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::LogError;
-use super::anchors::Anchor;
+use super::anchors::{Anchor, agrees_with};
 use super::checkpoints::{Checkpoints, check_tree, verified};
 use super::key::Keys;
 use super::party::Newest;
@@ -159,9 +159,12 @@ impl Signer {
     /// Reads the newest checkpoint, and gives it out if that was interrupted.
     fn take_up(&self) -> Result<Option<Checkpoint>, LogError> {
         let Some(kept) = self.checkpoints.take_up()? else { return Ok(None) };
-        let checkpoint = verified(&kept.note, &self.keys.known(), &kept.path)?;
-        let note = Note::parse(&kept.note).map_err(LogError::Sign)?;
-        self.given_out.send_replace(Some(Arc::new(note)));
+        let checkpoint = verified(&kept.note, &self.keys.held(), &kept.path)?;
+        // After a fork the newest is of another origin, which others know as another log.
+        if checkpoint.origin() == self.keys.verifier().name() {
+            let note = Note::parse(&kept.note).map_err(LogError::Sign)?;
+            self.given_out.send_replace(Some(Arc::new(note)));
+        }
         Ok(Some(checkpoint))
     }
 
@@ -169,11 +172,22 @@ impl Signer {
     fn compare(&mut self, tiles: &Tiles) -> Result<(), LogError> {
         let Some(anchors) = &self.anchors else { return Ok(()) };
         let (known, origin) = (self.keys.known(), self.keys.verifier().name());
-        let newest = self.given_out.borrow().clone();
+        let (has_signed, newest) = (self.newest.is_some(), self.given_out.borrow().clone());
+        let mut compared = 0;
         for anchor in anchors {
-            anchor.compare(tiles, &known, origin, newest.as_deref())?;
+            let is_compared = match anchor {
+                Anchor::Witness { witness, runtime } => match &newest {
+                    Some(newest) => agrees_with(witness, runtime, newest)?,
+                    None => false,
+                },
+                anchor => {
+                    anchor.compare(tiles, &known, origin, has_signed)?;
+                    true
+                }
+            };
+            compared += usize::from(is_compared);
         }
-        self.status.compared(anchors.len());
+        self.status.compared(compared);
         if anchors.is_empty() {
             tracing::warn!(
                 "the log has no anchor, so nobody notices if this is a copy or an old state of it: set \

@@ -106,7 +106,8 @@ impl LogStatus {
         let mut state = self.state();
         state.failures += 1;
         state.is_forked |= why.is_fork();
-        state.stopped = Some(why.to_string());
+        // The first reason is the one to act on.
+        state.stopped.get_or_insert_with(|| why.to_string());
     }
 
     /// Notes that the log agrees with so many anchors.

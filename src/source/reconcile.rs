@@ -70,7 +70,8 @@ impl Reconciler {
         let asked_at = now();
         let until = Millis::saturating(asked_at.get().saturating_sub(LISTED_LATE));
         let every = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX);
-        let since = self.last()?.unwrap_or(Millis::saturating(until.get().saturating_sub(every)));
+        let since =
+            self.last(until)?.unwrap_or(Millis::saturating(until.get().saturating_sub(every)));
         let due_in = every.saturating_sub(until.get().saturating_sub(since.get()));
         if due_in > 0 {
             return Ok(Duration::from_millis(due_in.min(every).unsigned_abs()));
@@ -82,10 +83,10 @@ impl Reconciler {
         Ok(self.every)
     }
 
-    /// The end of the last comparison.
-    fn last(&self) -> Result<Option<Millis>, StoreError> {
+    /// The end of the last comparison before `until`. A later end is of a clock that was ahead.
+    fn last(&self, until: Millis) -> Result<Option<Millis>, StoreError> {
         let all = tokio::task::block_in_place(|| self.reader.reconciled())?;
-        let own = all.into_iter().filter(|one| one.scope == self.scope);
+        let own = all.into_iter().filter(|one| one.scope == self.scope && one.until <= until);
         Ok(own.map(|one| one.until).max())
     }
 

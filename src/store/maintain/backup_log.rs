@@ -96,7 +96,10 @@ pub(super) fn is_file_name(name: &str) -> bool {
             let shape = day.bytes().map(|one| if one.is_ascii_digit() { b'0' } else { one });
             shape.eq(*b"0000-00-00")
         }
-        Some(("timestamps", file)) => file.strip_suffix(".tsr").is_some_and(is_number),
+        Some(("timestamps", file)) => {
+            let size = file.strip_suffix(".tsr").or_else(|| file.strip_suffix(".note"));
+            size.is_some_and(is_number)
+        }
         Some(_) => tiles::is_file_name(name),
     }
 }
@@ -195,6 +198,7 @@ mod tests {
         assert_eq!(fs::read(directory.log().join("key")).unwrap(), b"secret");
         assert_eq!(fs::read(directory.log().join("checkpoints/2026-01-02")).unwrap(), b"second");
         assert_eq!(fs::read(directory.log().join("timestamps/7.tsr")).unwrap(), b"stamp");
+        assert_eq!(fs::read(directory.log().join("timestamps/7.note")).unwrap(), b"stamped");
         let store = Store::open(&directory, Options::default()).unwrap();
         deliver(&store, 1000..1001);
         let now = store.write_tiles().unwrap();
@@ -221,6 +225,7 @@ mod tests {
             ("checkpoints", "2026-01-02", "second"),
             ("checkpoints", "2026-01-02.tmp", "half"),
             ("timestamps", "7.tsr", "stamp"),
+            ("timestamps", "7.note", "stamped"),
         ] {
             let _ = fs::create_dir(directory.log().join(folder));
             fs::write(directory.log().join(folder).join(file), text).unwrap();

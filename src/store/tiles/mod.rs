@@ -321,8 +321,8 @@ impl HashReader for Tiles {
 pub(in crate::store) fn is_file_name(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
     match name.split('/').collect::<Vec<_>>()[..] {
-        ["size" | "key" | "origin" | "checkpoint"] => true,
-        ["records" | "offsets" | "checkpoints", number] => is_number(number),
+        ["size"] => true,
+        ["records" | "offsets", number] => is_number(number),
         ["hashes", level, number] => {
             is_number(number) && level.parse::<u8>().is_ok_and(|one| one.to_string() == level)
         }
